@@ -1,0 +1,41 @@
+"""Floor 0: the words every room speaks (grids, units, flags, contract, files). numpy and astropy only."""
+
+from . import constants, history
+from .age_grid import AgeGrid
+from .config_file import build_config, config_to_dict, load_config
+from .contract import ModelContract
+from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNError, SFHCNNWarning
+from .files import atomic_write, sha256_of
+from .flags import Flag, flag_names, flag_table
+from .optional import require
+from .progress import progress
+from .units import DEX_LOG_AGE, FLUX_UNIT, METALLICITY_UNIT, to_plain, to_quantity
+from .wavelength_grid import WavelengthGrid
+
+__all__ = [
+    "DEX_LOG_AGE",
+    "FLUX_UNIT",
+    "METALLICITY_UNIT",
+    "AgeGrid",
+    "ContractError",
+    "CoverageError",
+    "Flag",
+    "ModelContract",
+    "NetworkFileError",
+    "SFHCNNError",
+    "SFHCNNWarning",
+    "WavelengthGrid",
+    "atomic_write",
+    "build_config",
+    "config_to_dict",
+    "constants",
+    "flag_names",
+    "flag_table",
+    "history",
+    "load_config",
+    "progress",
+    "require",
+    "sha256_of",
+    "to_plain",
+    "to_quantity",
+]

@@ -1,0 +1,28 @@
+"""Numbers that nature or convention fixes, each with its source."""
+
+#: Speed of light in km/s (CODATA, exact).
+C_KMS = 299792.458
+
+#: Luminosity of the Sun in erg/s (IAU 2015 Resolution B3, nominal).
+L_SUN_ERG_S = 3.828e33
+
+#: Rest-frame V-band window in Angstrom: light fractions, light-weighted means and
+#: mass-to-light ratios use the mean L_lambda over it.
+V_WINDOW_AA = (5070.0, 5950.0)
+
+#: Edges of the default 16 age bins in yr: 0, then 16 log-spaced edges from 10 Myr to 13.8 Gyr.
+DEFAULT_AGE_RANGE_YR = (1.0e7, 1.38e10)
+DEFAULT_N_AGE = 16
+
+#: 1 FWHM of a Gaussian in units of its standard deviation, 2 sqrt(2 ln 2).
+FWHM_PER_SIGMA = 2.3548200450309493
+
+#: Quantile levels that the network predicts for every quantity; 0.5 is the point estimate
+#: and the others bound the central 50, 68.27 and 95.45 per cent intervals.
+QUANTILE_LEVELS = (0.022750, 0.158655, 0.25, 0.5, 0.75, 0.841345, 0.977250)
+
+#: Version of the released-network file format (see `sfh_cnn.network.artifact`).
+NETWORK_FORMAT_VERSION = 1
+
+#: Version of the result file format (see `sfh_cnn.results.fits_io`).
+RESULT_FORMAT_VERSION = 1

@@ -1,0 +1,113 @@
+"""ModelContract: everything a network promises, in one record that travels from synthesis to result."""
+
+import dataclasses
+import json
+
+import astropy.units as u
+import numpy as np
+
+from .age_grid import AgeGrid
+from .exceptions import NetworkFileError
+from .wavelength_grid import WavelengthGrid
+
+__all__ = ["ModelContract"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelContract:
+    """What a network was made for: grids, bands, libraries, priors and trained domain.
+
+    Parameters
+    ----------
+    wave_start_aa, wave_step_aa : float
+        First pixel centre and pixel width, Angstrom, rest frame, air.
+    n_wave : int
+        Number of pixels.
+    age_edges_yr : tuple of float
+        Bin edges, youngest first.
+    bands : tuple of str
+        Band names in the order of the network's input.
+    band_pivots_aa : tuple of float
+        Pivot wavelengths of the bands, Angstrom.
+    libraries : tuple of dict
+        One per stellar library: ``name``, ``sha256``, ``imf``, ``reference``, ``solar_metallicity``,
+        ``license``.
+    imf : str
+        Initial mass function that masses refer to.
+    metallicity_range_dex : tuple of float
+        Lowest and highest [M/H] of the prior.
+    domain : dict
+        Trained ranges: ``snr``, ``redshift``, ``a_v``, ``velocity_dispersion_kms``, ``calibration_error``,
+        ``min_valid_fraction``.
+    synthesis : dict
+        The full synthesis configuration with its seed.
+    training : dict
+        Seed, number of mocks, duration, machine, code version, learning curve.
+    accuracy : dict
+        Measured on held-out mocks.
+    name : str
+        Name of the network.
+    """
+
+    wave_start_aa: float
+    wave_step_aa: float
+    n_wave: int
+    age_edges_yr: tuple
+    bands: tuple
+    band_pivots_aa: tuple
+    libraries: tuple
+    imf: str
+    metallicity_range_dex: tuple
+    domain: dict
+    synthesis: dict
+    training: dict = dataclasses.field(default_factory=dict)
+    accuracy: dict = dataclasses.field(default_factory=dict)
+    name: str = "unnamed"
+
+    @property
+    def wavelength_grid(self):
+        """The rest-frame pixels as a `WavelengthGrid`."""
+        return WavelengthGrid(self.wave_start_aa, self.wave_step_aa, self.n_wave)
+
+    @property
+    def age_grid(self):
+        """The age bins as an `AgeGrid`."""
+        return AgeGrid(np.asarray(self.age_edges_yr, dtype=float) * u.yr)
+
+    @property
+    def n_age(self):
+        """Number of age bins."""
+        return len(self.age_edges_yr) - 1
+
+    @property
+    def n_band(self):
+        """Number of bands."""
+        return len(self.bands)
+
+    def replace(self, **changes):
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self):
+        """The contract as a JSON string."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text):
+        """Read a contract back.
+
+        Raises
+        ------
+        NetworkFileError
+            If the text is not a contract of this version.
+        """
+        try:
+            data = json.loads(text)
+            fields = {field.name for field in dataclasses.fields(cls)}
+            for name in ("age_edges_yr", "bands", "band_pivots_aa", "libraries", "metallicity_range_dex"):
+                data[name] = tuple(data[name])
+            contract = cls(**{name: value for name, value in data.items() if name in fields})
+            contract.wavelength_grid, contract.age_grid  # noqa: B018 (the grids check themselves)
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as err:
+            raise NetworkFileError(f"the model card is not readable: {err}") from err
+        return contract

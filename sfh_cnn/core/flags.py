@@ -1,0 +1,65 @@
+"""Quality flags of a prediction: one registry for bit, name and meaning."""
+
+import enum
+
+__all__ = ["Flag", "flag_names", "flag_table"]
+
+
+class Flag(enum.IntFlag):
+    """Bits of ``SFHResult.flags``; 0 is a prediction with nothing to object to."""
+
+    NO_DATA = 1
+    FEW_PIXELS = 2
+    NO_UNCERTAINTY = 4
+    SNR_OUTSIDE = 8
+    REDSHIFT_OUTSIDE = 16
+    PARTIAL_COVERAGE = 32
+    BAD_BAND = 64
+    UNUSUAL_SPECTRUM = 128
+    POOR_RECONSTRUCTION = 256
+    NEGATIVE_FLUX = 512
+    CALIBRATION_OUTSIDE = 1024
+    LOW_SAMPLE_SIZE = 2048
+
+
+_MEANING = {
+    Flag.NO_DATA: "no usable pixel or no positive flux: every number is NaN",
+    Flag.FEW_PIXELS: "fewer valid pixels than the network accepts: every number is NaN",
+    Flag.NO_UNCERTAINTY: "no uncertainty was given; the S/N was estimated from the spectrum itself (DER_SNR)",
+    Flag.SNR_OUTSIDE: "S/N per pixel outside the trained range",
+    Flag.REDSHIFT_OUTSIDE: "redshift outside the trained range",
+    Flag.PARTIAL_COVERAGE: "the spectrum covers less than 90 per cent of the network's wavelength range",
+    Flag.BAD_BAND: "at least one band flux or error was not finite or not positive and was left out",
+    Flag.UNUSUAL_SPECTRUM: "the spectrum is unlike the training set (distance in latent space)",
+    Flag.POOR_RECONSTRUCTION: "the reconstructed spectrum fits badly (reduced chi2 beyond the trained range)",
+    Flag.NEGATIVE_FLUX: "more than 10 per cent of the valid pixels are negative by more than 3 sigma",
+    Flag.CALIBRATION_OUTSIDE: "calibration_error outside the trained range; the nearest trained value was used",
+    Flag.LOW_SAMPLE_SIZE: "refinement left too few effective draws; the amortised posterior may be off",
+}
+
+
+def flag_names(value):
+    """Names of the flags set in an integer, in bit order.
+
+    Parameters
+    ----------
+    value : int
+        Bit mask.
+
+    Returns
+    -------
+    list of str
+    """
+    value = int(value)
+    return [flag.name for flag in Flag if value & flag]
+
+
+def flag_table():
+    """Every flag with its bit and meaning.
+
+    Returns
+    -------
+    list of tuple
+        (bit value, name, meaning), in bit order.
+    """
+    return [(int(flag), flag.name, _MEANING[flag]) for flag in Flag]

@@ -1,0 +1,54 @@
+"""The one progress bar for long work; quiet when nobody looks."""
+
+import contextlib
+import sys
+
+__all__ = ["progress"]
+
+
+@contextlib.contextmanager
+def progress(total, description, unit="spectra", enabled=None):
+    """Show a progress bar with rate and remaining time.
+
+    Parameters
+    ----------
+    total : int
+        Number of steps.
+    description : str
+        What is being done.
+    unit : str, optional
+        What is being counted.
+    enabled : bool, optional
+        Force the bar on or off; by default it shows on a terminal only.
+
+    Yields
+    ------
+    callable
+        ``advance(n)``, to be called after ``n`` more steps.
+    """
+    if enabled is None:
+        enabled = sys.stderr.isatty()
+    if not enabled:
+        yield lambda n=1: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total, rate="")
+
+        def advance(n=1):
+            bar.advance(task, n)
+            speed = bar.tasks[0].speed
+            if speed:
+                bar.update(task, rate=f"{speed:.0f}/s")
+
+        yield advance

@@ -1,0 +1,64 @@
+"""WavelengthGrid: the rest-frame pixels of a network."""
+
+import astropy.units as u
+import numpy as np
+
+from .exceptions import SFHCNNError
+from .units import to_quantity
+
+__all__ = ["WavelengthGrid"]
+
+
+class WavelengthGrid:
+    """Linear rest-frame wavelength pixels in air.
+
+    Parameters
+    ----------
+    start_aa : float
+        Centre of the first pixel in Angstrom.
+    step_aa : float
+        Pixel width in Angstrom.
+    n_wave : int
+        Number of pixels.
+
+    Raises
+    ------
+    SFHCNNError
+        If start or step is not positive or there are fewer than two pixels.
+    """
+
+    def __init__(self, start_aa, step_aa, n_wave):
+        if not (start_aa > 0 and step_aa > 0 and n_wave >= 2):
+            raise SFHCNNError(
+                f"a wavelength grid needs start > 0, step > 0 and n_wave >= 2, got {start_aa}, {step_aa}, {n_wave}"
+            )
+        self.start_aa = float(start_aa)
+        self.step_aa = float(step_aa)
+        self.n_wave = int(n_wave)
+
+    @property
+    def wave_aa(self):
+        """Pixel centres in Angstrom, plain array of shape (n_wave,)."""
+        return self.start_aa + self.step_aa * np.arange(self.n_wave)
+
+    @property
+    def edges_aa(self):
+        """Pixel edges in Angstrom, plain array of shape (n_wave + 1,)."""
+        return self.start_aa + self.step_aa * (np.arange(self.n_wave + 1) - 0.5)
+
+    @property
+    def wavelength(self):
+        """Pixel centres as a Quantity, shape (n_wave,)."""
+        return to_quantity(self.wave_aa, u.AA)
+
+    def __eq__(self, other):
+        return isinstance(other, WavelengthGrid) and (
+            (self.start_aa, self.step_aa, self.n_wave) == (other.start_aa, other.step_aa, other.n_wave)
+        )
+
+    def __hash__(self):
+        return hash((self.start_aa, self.step_aa, self.n_wave))
+
+    def __repr__(self):
+        edges = self.edges_aa
+        return f"<WavelengthGrid: {self.n_wave} pixels of {self.step_aa:g} Angstrom, {edges[0]:g}-{edges[-1]:g}, air>"
