@@ -1,0 +1,69 @@
+"""The registry of SSP library formats: who reads what."""
+
+from pathlib import Path
+
+from sfh_cnn.core import SFHCNNError
+
+from .bc03 import identify_bc03_miles, read_bc03_miles
+from .library import SSPLibrary
+
+__all__ = ["format_names", "read_ssp_library", "register_reader"]
+
+_READERS = {}
+
+
+def register_reader(name, read, identify=None):
+    """Teach `SSPLibrary.read` a format.
+
+    Parameters
+    ----------
+    name : str
+        Name of the format; ``SSPLibrary.read(name)`` calls ``read()`` without a source.
+    read : callable
+        ``read(source) -> SSPLibrary``; the source is a `pathlib.Path`, or an object that is not a
+        path if the format takes one.
+    identify : callable, optional
+        ``identify(source) -> bool``; without it the format must be named.
+
+    Raises
+    ------
+    SFHCNNError
+        If the name is taken.
+    """
+    if name in _READERS:
+        raise SFHCNNError(f"an SSP format named {name!r} is registered already; choose another name")
+    _READERS[name] = (read, identify)
+
+
+def format_names():
+    """Names of the registered formats, sorted."""
+    return sorted(_READERS)
+
+
+def read_ssp_library(source, format=None):  # noqa: A002 (the name astropy users expect)
+    """Read an SSP library; see `SSPLibrary.read`."""
+    if format is not None and format not in _READERS:
+        raise SFHCNNError(f"unknown SSP format {format!r}; known formats: {', '.join(format_names())}")
+    if isinstance(source, str):
+        if source in _READERS and format in (None, source):
+            return _READERS[source][0]()
+        source = Path(source).expanduser()
+    if isinstance(source, Path) and not source.exists():
+        raise SFHCNNError(
+            f"SSP library {str(source)!r} is neither a file nor a folder nor a known name; "
+            f"known names: {', '.join(format_names())}"
+        )
+    name = format
+    if name is None:
+        matches = [key for key, (_, identify) in _READERS.items() if identify is not None and identify(source)]
+        if len(matches) != 1:
+            found = f"fits several formats ({', '.join(matches)})" if matches else "is of no known format"
+            raise SFHCNNError(f"{source} {found}; pass format=, one of {', '.join(format_names())}")
+        name = matches[0]
+    library = _READERS[name][0](source)
+    if not isinstance(library, SSPLibrary):
+        raise SFHCNNError(f"the reader of {name!r} must return an SSPLibrary, got {type(library).__name__}")
+    return library
+
+
+register_reader("bc03-miles", read_bc03_miles, identify_bc03_miles)
