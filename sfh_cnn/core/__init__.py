@@ -10,7 +10,7 @@ from .flags import Flag, flag_names, flag_table
 from .optional import require
 from .progress import progress
 from .units import DEX_LOG_AGE, FLUX_UNIT, METALLICITY_UNIT, to_plain, to_quantity
-from .wavelength_grid import WavelengthGrid
+from .wavelength_grid import WavelengthGrid, pixel_edges
 
 __all__ = [
     "DEX_LOG_AGE",
@@ -33,6 +33,7 @@ __all__ = [
     "flag_table",
     "history",
     "load_config",
+    "pixel_edges",
     "progress",
     "require",
     "sha256_of",

@@ -6,7 +6,32 @@ import numpy as np
 from .exceptions import SFHCNNError
 from .units import to_quantity
 
-__all__ = ["WavelengthGrid"]
+__all__ = ["WavelengthGrid", "pixel_edges"]
+
+
+def pixel_edges(wave_aa):
+    """Edges of pixels whose centres are known: half way between neighbours, the end pixels symmetric.
+
+    Parameters
+    ----------
+    wave_aa : ndarray, shape (n_wave,)
+        Pixel centres, strictly increasing, at least two.
+
+    Returns
+    -------
+    ndarray, shape (n_wave + 1,)
+        Pixel edges, in the unit of ``wave_aa``.
+
+    Raises
+    ------
+    SFHCNNError
+        If there are fewer than two pixels or they do not increase.
+    """
+    wave_aa = np.asarray(wave_aa, dtype=float)
+    if wave_aa.ndim != 1 or len(wave_aa) < 2 or not np.all(np.diff(wave_aa) > 0):
+        raise SFHCNNError("wavelengths must be one-dimensional, finite, strictly increasing and at least two")
+    middle = 0.5 * (wave_aa[1:] + wave_aa[:-1])
+    return np.concatenate([[2 * wave_aa[0] - middle[0]], middle, [2 * wave_aa[-1] - middle[-1]]])
 
 
 class WavelengthGrid:

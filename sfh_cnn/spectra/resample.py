@@ -1,0 +1,131 @@
+"""Flux-conserving resampling onto a network's rest-frame pixels, as a sparse matrix.
+
+The one kernel that synthesis and prediction share: what a network was trained on and what it is given later go
+through the same lines.
+"""
+
+import numpy as np
+from scipy import sparse
+
+from sfh_cnn.core import SFHCNNError
+
+__all__ = ["resample_matrix", "resample_spectra"]
+
+#: An output pixel is used if at least this share of it is covered by good input pixels.
+_MIN_COVERAGE = 0.5
+
+
+def resample_matrix(wave_edges_obs_aa, grid, redshift=0.0):
+    """Overlap of observed pixels with the rest-frame pixels of a grid.
+
+    Parameters
+    ----------
+    wave_edges_obs_aa : ndarray, shape (n_wave_obs + 1,)
+        Edges of the observed pixels, strictly increasing, air, Angstrom (see `~sfh_cnn.core.pixel_edges`).
+    grid : `~sfh_cnn.core.WavelengthGrid`
+        Rest-frame pixels of the network.
+    redshift : float, optional
+        Redshift of the source.
+
+    Returns
+    -------
+    scipy.sparse.csr_array, shape (n_wave, n_wave_obs)
+        Share of each grid pixel that each observed pixel covers. Rows sum to 1 inside the observed range, to less
+        at its ends, to 0 outside; ``matrix @ flux`` is then the mean flux density in each grid pixel, which keeps
+        the integral of the flux density over (observed) wavelength.
+
+    Raises
+    ------
+    SFHCNNError
+        If the edges do not increase or the redshift is not above -1.
+    """
+    edges_in = np.asarray(wave_edges_obs_aa, dtype=float)
+    if edges_in.ndim != 1 or len(edges_in) < 2 or not np.all(np.diff(edges_in) > 0):
+        raise SFHCNNError("wave_edges_obs_aa must be one-dimensional, finite and strictly increasing; sort it first")
+    if not redshift > -1:
+        raise SFHCNNError(f"redshift must be a number above -1, got {redshift}")
+    # The grid is taken to the observed frame, where the flux density was measured: no factor (1 + z) in the flux.
+    edges_out = grid.edges_aa * (1 + redshift)
+
+    # Between two neighbouring edges of either kind lies one piece of one input and one output pixel.
+    low, high = max(edges_in[0], edges_out[0]), min(edges_in[-1], edges_out[-1])
+    edges = np.unique(np.clip(np.concatenate([edges_in, edges_out]), low, max(low, high)))
+    pieces, middle = np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
+    row = np.searchsorted(edges_out, middle) - 1
+    column = np.searchsorted(edges_in, middle) - 1
+    weights = pieces / np.diff(edges_out)[row]
+    return sparse.csr_array((weights, (row, column)), shape=(grid.n_wave, len(edges_in) - 1))
+
+
+def resample_spectra(flux, flux_err, mask, matrix):
+    """Put spectra of one redshift on the grid's pixels, with errors and mask.
+
+    Bad pixels leave and the weights are shared among the good ones; an output pixel is bad if less than half of it
+    is covered by good input.
+
+    Errors keep the *noise power per Angstrom*: ``var_out = sum_i w_i var_i width_i / width_out``. Neighbouring
+    output pixels share input pixels, so their noise is correlated; the variance of one pixel alone
+    (``sum_i w_i^2 var_i``) would be smaller, and a network or a chi2 that takes pixels as independent would count
+    the same photons twice. With the noise power kept, the information in any stretch of many pixels is that of the
+    input. Where only a share ``c`` of an output pixel is good, its variance grows by ``1 / c``.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n_spec, n_wave_obs)
+        Flux density.
+    flux_err : ndarray, shape (n_spec, n_wave_obs) or None
+        1-sigma errors. Pixels with errors that are not positive and finite are bad.
+    mask : ndarray of bool, shape (n_spec, n_wave_obs) or (n_wave_obs,) or None
+        True marks bad pixels. Flux that is not finite is bad in any case.
+    matrix : scipy.sparse.csr_array, shape (n_wave, n_wave_obs)
+        From `resample_matrix`.
+
+    Returns
+    -------
+    flux : ndarray of float32, shape (n_spec, n_wave)
+        Mean flux density in each pixel, 0 where ``mask``.
+    flux_err : ndarray of float32, shape (n_spec, n_wave), or None
+        1-sigma errors, 0 where ``mask``.
+    mask : ndarray of bool, shape (n_spec, n_wave)
+        True marks bad pixels.
+
+    Raises
+    ------
+    SFHCNNError
+        If the shapes do not fit.
+    """
+    flux = np.asarray(flux)
+    if flux.ndim != 2 or flux.shape[1] != matrix.shape[1]:
+        raise SFHCNNError(f"flux has shape {flux.shape}, the matrix takes (n_spec, {matrix.shape[1]})")
+    bad = ~np.isfinite(flux)
+    if mask is not None:
+        bad |= np.asarray(mask, dtype=bool)
+    if flux_err is not None:
+        flux_err = np.asarray(flux_err)
+        if flux_err.shape != flux.shape:
+            raise SFHCNNError(f"flux_err has shape {flux_err.shape}, flux {flux.shape}; they must agree")
+        bad |= ~((flux_err > 0) & np.isfinite(flux_err))
+
+    # 0 * NaN is NaN: bad pixels must be gone before the product.
+    flux_out = (matrix @ np.where(bad, 0.0, flux).T).T
+    coverage = (matrix @ (~bad).T.astype(float)).T if bad.any() else matrix.sum(axis=1)[np.newaxis]
+    mask_out = np.broadcast_to(coverage < _MIN_COVERAGE - 1e-9, flux_out.shape).copy()
+    share = np.where(mask_out, 1.0, coverage)
+    flux_out = np.where(mask_out, 0.0, flux_out / share).astype(np.float32)
+    if flux_err is None:
+        return flux_out, None, mask_out
+    power = np.where(bad, 0.0, flux_err).astype(float) ** 2 * _width_ratio(matrix)
+    err_out = np.sqrt((matrix @ power.T).T) / share
+    return flux_out, np.where(mask_out, 0.0, err_out).astype(np.float32), mask_out
+
+
+def _width_ratio(matrix):
+    """Width of each input pixel over that of an output pixel, shape (n_wave_obs,); 0 where they do not meet.
+
+    The column sums say it where the grid covers the whole input pixel; the two at the ends take their neighbours'.
+    """
+    ratio = matrix.sum(axis=0)
+    met = np.flatnonzero(ratio)
+    if len(met) > 2:
+        ratio[met[0]], ratio[met[-1]] = ratio[met[1]], ratio[met[-2]]
+    return ratio
