@@ -54,5 +54,5 @@ def to_plain(value, unit, name, *, equivalencies=(), dtype=float):
 
 
 def to_quantity(value, unit):
-    """Put the unit back on, without a copy."""
-    return u.Quantity(value, unit, copy=False)
+    """Put the unit back on, without a copy; logarithmic units give the Quantity class that belongs to them."""
+    return value << unit
