@@ -77,7 +77,7 @@ class LinearLogAge(Enrichment):
         Range of the rise per dex of log age towards the present, even; negative values are inverted relations.
     """
 
-    slope: tuple[float, float] = (-0.3, 0.9)
+    slope: tuple[float, float] = (-0.25, 0.6)
 
     def draw(self, rng, mass_fraction, edges_yr):
         """[M/H] per bin in dex, shape (n, n_fine)."""
@@ -95,7 +95,7 @@ class ClosedBox(Enrichment):
     Parameters
     ----------
     rise_dex : tuple of float
-        Range of the rise of [M/H] from the first to the last star, even.
+        Range of the rise of [M/H] from the first to the last star, even; less where it would begin below -2.
     gas_fraction : tuple of float
         Range of the share of the gas that is left over now, even in log.
     """
@@ -123,7 +123,7 @@ class LeakyBox(Enrichment):
     Parameters
     ----------
     rise_dex : tuple of float
-        Range of the rise of [M/H] from the first to the last star, even.
+        Range of the rise of [M/H] from the first to the last star, even; less where it would begin below -2.
     saturation : tuple of float
         Range of s, even in log.
     """
@@ -313,5 +313,5 @@ def _formed_so_far(mass_fraction):
 
 def _between(final_dex, rise_dex, progress):
     """[M/H] while Z goes linearly with progress from ``rise_dex`` below the final value up to it."""
-    first_z = 10 ** (final_dex - rise_dex)
+    first_z = 10 ** np.maximum(final_dex - rise_dex, METALLICITY_RANGE_DEX[0])
     return np.log10(first_z + (10**final_dex - first_z) * progress)
