@@ -7,7 +7,7 @@ from importlib.resources import files
 import astropy.units as u
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, require, to_quantity
+from sfh_cnn.core import SFHCNNError, to_quantity
 
 __all__ = ["Bandpass", "available_bandpasses", "load_bandpass", "register_bandpass"]
 
@@ -137,7 +137,10 @@ def _packaged_bandpasses():
 
 @functools.cache
 def _speclite_bandpass(name):
-    filters = require("speclite.filters", extra="synthesis")
+    try:
+        from speclite import filters
+    except ImportError as err:
+        raise ImportError(f"band {name} needs speclite: pip install speclite") from err
     curve = filters.load_filter(_SPECLITE[name])
     return Bandpass(name, curve.wavelength, curve.response)
 

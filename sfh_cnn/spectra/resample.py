@@ -14,6 +14,9 @@ __all__ = ["resample_matrix", "resample_spectra"]
 #: An output pixel is used if at least this share of it is covered by good input pixels.
 _MIN_COVERAGE = 0.5
 
+#: Spectra per block: large enough for numpy, small enough that the temporaries stay in the processor's cache.
+_BLOCK = 16
+
 
 def resample_matrix(wave_edges_obs_aa, grid, redshift=0.0):
     """Overlap of observed pixels with the rest-frame pixels of a grid.
@@ -97,26 +100,42 @@ def resample_spectra(flux, flux_err, mask, matrix):
     flux = np.asarray(flux)
     if flux.ndim != 2 or flux.shape[1] != matrix.shape[1]:
         raise SFHCNNError(f"flux has shape {flux.shape}, the matrix takes (n_spec, {matrix.shape[1]})")
-    bad = ~np.isfinite(flux)
-    if mask is not None:
-        bad |= np.asarray(mask, dtype=bool)
     if flux_err is not None:
         flux_err = np.asarray(flux_err)
         if flux_err.shape != flux.shape:
             raise SFHCNNError(f"flux_err has shape {flux_err.shape}, flux {flux.shape}; they must agree")
-        bad |= ~((flux_err > 0) & np.isfinite(flux_err))
+    if mask is not None:
+        mask = np.broadcast_to(np.asarray(mask, dtype=bool), flux.shape)
 
-    # 0 * NaN is NaN: bad pixels must be gone before the product.
-    flux_out = (matrix @ np.where(bad, 0.0, flux).T).T
-    coverage = (matrix @ (~bad).T.astype(float)).T if bad.any() else matrix.sum(axis=1)[np.newaxis]
-    mask_out = np.broadcast_to(coverage < _MIN_COVERAGE - 1e-9, flux_out.shape).copy()
-    share = np.where(mask_out, 1.0, coverage)
-    flux_out = np.where(mask_out, 0.0, flux_out / share).astype(np.float32)
-    if flux_err is None:
-        return flux_out, None, mask_out
-    power = np.where(bad, 0.0, flux_err).astype(float) ** 2 * _width_ratio(matrix)
-    err_out = np.sqrt((matrix @ power.T).T) / share
-    return flux_out, np.where(mask_out, 0.0, err_out).astype(np.float32), mask_out
+    n_spec, n_wave = len(flux), matrix.shape[0]
+    flux_out = np.empty((n_spec, n_wave), dtype=np.float32)
+    err_out = None if flux_err is None else np.empty_like(flux_out)
+    mask_out = np.empty((n_spec, n_wave), dtype=bool)
+    full, width_ratio = matrix.sum(axis=1)[:, np.newaxis], _width_ratio(matrix)[:, np.newaxis]
+    for start in range(0, n_spec, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        # Wavelength runs down the columns here, as the sparse product wants it.
+        values = flux[block].T.astype(float, order="C")
+        bad = ~np.isfinite(values)
+        if mask is not None:
+            bad |= mask[block].T
+        if flux_err is not None:
+            errors = flux_err[block].T.astype(float, order="C")
+            bad |= ~((errors > 0) & (errors < np.inf))
+        any_bad = bad.any()
+        if any_bad:
+            values[bad] = 0.0  # 0 * NaN is NaN: bad pixels must be gone before the product
+        coverage = matrix @ (~bad).astype(float) if any_bad else full
+        covered = coverage > _MIN_COVERAGE - 1e-9
+        weight = np.divide(1.0, coverage, out=np.zeros_like(coverage), where=covered)
+        flux_out[block] = ((matrix @ values) * weight).T
+        mask_out[block] = ~covered.T
+        if flux_err is not None:
+            power = errors**2 * width_ratio
+            if any_bad:
+                power[bad] = 0.0
+            err_out[block] = (np.sqrt(matrix @ power) * weight).T
+    return flux_out, err_out, mask_out
 
 
 def _width_ratio(matrix):
