@@ -1,0 +1,20 @@
+"""Floor 1: what came out of a prediction, with units, uncertainties and files."""
+
+from importlib import import_module
+
+#: Public names and the module each lives in, imported on first use.
+_PUBLIC = {
+    "QUANTITIES": ".quantities",
+    "Reconstruction": ".sfh_result",
+    "SFHDraws": ".draws",
+    "SFHMaps": ".sfh_maps",
+    "SFHResult": ".sfh_result",
+}
+
+__all__ = ["QUANTITIES", "Reconstruction", "SFHDraws", "SFHMaps", "SFHResult"]
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,137 @@
+"""SFHDraws: joint posterior draws, with every derived quantity computed draw by draw."""
+
+import numpy as np
+
+from sfh_cnn.core import history
+
+from .derived import DerivedQuantities, v_luminosity_lsun
+
+__all__ = ["DRAW_KEYS", "INTERVAL_DRAWS", "INTERVAL_SEED", "SFHDraws"]
+
+#: What an engine returns from ``draw`` and a file stores.
+DRAW_KEYS = (
+    "mass_fraction",
+    "light_fraction",
+    "metallicity",
+    "a_v",
+    "log_mass_to_light",
+    "log_mass_to_light_attenuated",
+)
+
+#: Draws behind intervals that have no stored quantiles, and the seed that makes them repeatable.
+INTERVAL_DRAWS = 500
+INTERVAL_SEED = 0
+
+
+class SFHDraws(DerivedQuantities):
+    """Joint draws from the posterior of one or many spectra.
+
+    The names are those of `SFHResult`; shapes gain an axis of draws after the spectra: ``mass_fraction``
+    is (n_spec, n_draws, n_age), ``a_v`` is (n_spec, n_draws), and a single spectrum has no first axis.
+
+    Parameters
+    ----------
+    contract : `~sfh_cnn.core.ModelContract`
+        Grids, bands and IMF.
+    arrays : dict
+        Plain arrays named as in ``DRAW_KEYS``.
+    host : `SFHResult`
+        The result drawn from: its light, distance, redshift and surviving fractions are common to all draws.
+    """
+
+    def __init__(self, contract, arrays, host):
+        self.contract = contract
+        self.scalar = host.scalar
+        self._arrays = {key: np.asarray(arrays[key]) for key in DRAW_KEYS}
+        self._host = host
+        self._mass_fraction = self._arrays["mass_fraction"]
+        self._surviving_fraction = host.arrays["surviving_fraction"][:, None, :]
+
+    @property
+    def n_draws(self):
+        """Number of draws per spectrum."""
+        return self._mass_fraction.shape[1]
+
+    @property
+    def mass_fraction(self):
+        """Share of the mass formed in each age bin."""
+        return self._named("mass_fraction", self._mass_fraction)
+
+    @property
+    def light_fraction(self):
+        """Share of the dust-free V light from each age bin."""
+        return self._named("light_fraction", self._arrays["light_fraction"])
+
+    @property
+    def metallicity(self):
+        """[M/H] of each age bin, dex."""
+        return self._named("metallicity", self._arrays["metallicity"])
+
+    @property
+    def a_v(self):
+        """Attenuation in V, mag."""
+        return self._named("a_v", self._arrays["a_v"])
+
+    @property
+    def mass_weighted_log_age(self):
+        """Mean log10(age/yr) weighted by mass formed."""
+        return self._named("mass_weighted_log_age", self._mean_log_age("mass_fraction"))
+
+    @property
+    def light_weighted_log_age(self):
+        """Mean log10(age/yr) weighted by V light."""
+        return self._named("light_weighted_log_age", self._mean_log_age("light_fraction"))
+
+    @property
+    def mass_weighted_age(self):
+        """10 to the mass-weighted mean log age, Gyr."""
+        return self._named("mass_weighted_age", 10 ** (self._mean_log_age("mass_fraction") - 9))
+
+    @property
+    def light_weighted_age(self):
+        """10 to the light-weighted mean log age, Gyr."""
+        return self._named("light_weighted_age", 10 ** (self._mean_log_age("light_fraction") - 9))
+
+    @property
+    def mass_weighted_metallicity(self):
+        """Mean [M/H] weighted by mass formed, dex."""
+        return self._named("mass_weighted_metallicity", self._mean_metallicity("mass_fraction"))
+
+    @property
+    def light_weighted_metallicity(self):
+        """Mean [M/H] weighted by V light, dex."""
+        return self._named("light_weighted_metallicity", self._mean_metallicity("light_fraction"))
+
+    @property
+    def mass_to_light(self):
+        """Mass formed per dust-free V luminosity, M_sun/L_sun."""
+        return self._named("mass_to_light", 10 ** self._arrays["log_mass_to_light"])
+
+    @property
+    def mass_to_light_attenuated(self):
+        """Mass formed per observed V luminosity, M_sun/L_sun."""
+        return self._named("mass_to_light_attenuated", 10 ** self._arrays["log_mass_to_light_attenuated"])
+
+    @property
+    def recent_fraction(self):
+        """Share of the mass formed in the last 100 Myr."""
+        return self._named("recent_fraction", history.recent_fraction(self._mass_fraction, self._edges_yr, 1e8))
+
+    def __len__(self):
+        return self.n_draws
+
+    def __repr__(self):
+        spectra = "1 spectrum" if self.scalar else f"{len(self._mass_fraction)} spectra"
+        return f"<SFHDraws: {self.n_draws} draws for {spectra}; the same names as SFHResult>"
+
+    def _mean_log_age(self, weight):
+        return history.mean_log_age(self._arrays[weight], self.age_grid.log_ages_dex)
+
+    def _mean_metallicity(self, weight):
+        return history.mean_metallicity(self._arrays[weight], self._arrays["metallicity"])
+
+    def _mass_formed_msun(self):
+        self._host.check_distance()
+        host = self._host.arrays
+        luminosity_lsun = v_luminosity_lsun(host["v_flux"], host["redshift"], host["distance_mpc"])
+        return 10 ** self._arrays["log_mass_to_light_attenuated"] * luminosity_lsun[:, None]

@@ -1,0 +1,470 @@
+"""SFHResult: the histories of one or many spectra, with units, intervals and draws."""
+
+from typing import NamedTuple
+
+import astropy.units as u
+import numpy as np
+
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, flag_names
+from sfh_cnn.core.constants import QUANTILE_LEVELS
+
+from .derived import RECENT, DerivedQuantities, v_luminosity_lsun
+from .draws import DRAW_KEYS, INTERVAL_DRAWS, INTERVAL_SEED, SFHDraws
+from .quantiles import interpolate_quantiles, tails
+from .quantities import QUANTILE_KEYS, QUANTITIES, REQUIRED_KEYS
+
+__all__ = ["Reconstruction", "SFHResult"]
+
+#: Position of the median among the stored quantiles.
+_MEDIAN = QUANTILE_LEVELS.index(0.5)
+#: Spectra per call when drawing for intervals: bounds the memory.
+_DRAW_BLOCK = 512
+#: Arrays of ``spectra`` that are not one row per spectrum.
+_SHARED = ("wave_aa",)
+
+
+class Reconstruction(NamedTuple):
+    """The spectrum and bands that a prediction implies.
+
+    ``wavelength`` is the rest-frame grid (air); ``flux`` and ``band_flux`` are observed-frame flux
+    densities (Galactic extinction removed); ``reduced_chi2`` compares with what was fitted.
+    """
+
+    wavelength: u.Quantity
+    flux: u.Quantity
+    band_flux: u.Quantity
+    reduced_chi2: np.ndarray
+
+
+class SFHResult(DerivedQuantities):
+    """Star formation and enrichment histories of one or many spectra.
+
+    Point values are posterior means for ``mass_fraction`` and ``light_fraction`` (rows sum to 1) and
+    posterior medians for everything that has stored quantiles. What follows from the histories
+    (``sfr``, ``t50``, ``cumulative_mass``, ``recent_sfr``, ...) is computed from the mean mass fractions and
+    the median mass.
+
+    Parameters
+    ----------
+    contract : `~sfh_cnn.core.ModelContract`
+        Age bins, bands, IMF and name of the network.
+    arrays : dict of ndarray
+        Plain arrays with the spectra first: ``mass_fraction``, ``light_fraction``, ``surviving_fraction``
+        (n_spec, n_age); quantiles at `sfh_cnn.core.constants.QUANTILE_LEVELS` ``q_mass_fraction``,
+        ``q_light_fraction``, ``q_metallicity`` (n_spec, n_age, 7) and ``q_mass_weighted_log_age``,
+        ``q_light_weighted_log_age``, ``q_mass_weighted_metallicity``, ``q_light_weighted_metallicity``,
+        ``q_a_v``, ``q_log_mass_to_light``, ``q_log_mass_to_light_attenuated``,
+        ``q_log_recent_fraction`` (n_spec, 7); ``flags``, ``snr``, ``redshift``, ``calibration_error``,
+        ``reduced_chi2``, ``unusualness``, ``v_flux`` (erg/s/cm2/Angstrom), ``distance_mpc`` (n_spec,);
+        ``latent`` (n_spec, n_latent). Stored draws may follow as ``draw_*``.
+    meta : dict, optional
+        Plain facts for the record: versions, network hash, date, settings.
+    spectra : dict of ndarray, optional
+        What was fitted, for plots: ``wave_aa`` (n_wave,), ``flux``, ``flux_err``, ``mask`` (True = bad;
+        n_spec, n_wave), ``band_flux``, ``band_flux_err`` (n_spec, n_band), on the rest-frame grid in
+        observed-frame erg/s/cm2/Angstrom.
+    engine : object, optional
+        Gives ``draw(latent, n_draws, seed)`` and ``reconstruct(result)``; the predictor attaches it. It
+        is not written to files.
+    scalar : bool, optional
+        A single spectrum: public arrays have no leading axis.
+
+    Raises
+    ------
+    SFHCNNError
+        If an array is missing or has the wrong shape.
+    """
+
+    def __init__(self, contract, arrays, meta=None, spectra=None, engine=None, scalar=False):
+        self.contract = contract
+        self.arrays = {key: np.asarray(value) for key, value in arrays.items()}
+        self.meta = dict(meta or {})
+        self.spectra = None if spectra is None else {key: np.asarray(value) for key, value in spectra.items()}
+        self.engine = engine
+        self.scalar = bool(scalar)
+        self._check()
+        self._mass_fraction = self.arrays["mass_fraction"]
+        self._surviving_fraction = self.arrays["surviving_fraction"]
+
+    # ---- the numbers -------------------------------------------------------------------------------------------
+
+    @property
+    def mass_fraction(self):
+        """Share of the mass formed in each age bin, posterior mean, shape (n_spec, n_age)."""
+        return self._named("mass_fraction", self._mass_fraction)
+
+    @property
+    def light_fraction(self):
+        """Share of the dust-free light at 5070-5950 Angstrom from each bin, posterior mean, shape (n_spec, n_age)."""
+        return self._named("light_fraction", self.arrays["light_fraction"])
+
+    @property
+    def metallicity(self):
+        """[M/H] of each age bin in dex, posterior median, shape (n_spec, n_age)."""
+        return self._median("metallicity")
+
+    @property
+    def a_v(self):
+        """Attenuation by diffuse dust in V, mag, posterior median."""
+        return self._median("a_v")
+
+    @property
+    def mass_weighted_log_age(self):
+        """Mean log10(age/yr) weighted by mass formed, dex(yr), posterior median."""
+        return self._median("mass_weighted_log_age")
+
+    @property
+    def light_weighted_log_age(self):
+        """Mean log10(age/yr) weighted by V light, dex(yr), posterior median."""
+        return self._median("light_weighted_log_age")
+
+    @property
+    def mass_weighted_age(self):
+        """10 to the mass-weighted mean log age, Gyr, posterior median."""
+        return self._median("mass_weighted_age")
+
+    @property
+    def light_weighted_age(self):
+        """10 to the light-weighted mean log age, Gyr, posterior median."""
+        return self._median("light_weighted_age")
+
+    @property
+    def mass_weighted_metallicity(self):
+        """Mean [M/H] weighted by mass formed, dex, posterior median."""
+        return self._median("mass_weighted_metallicity")
+
+    @property
+    def light_weighted_metallicity(self):
+        """Mean [M/H] weighted by V light, dex, posterior median."""
+        return self._median("light_weighted_metallicity")
+
+    @property
+    def mass_to_light(self):
+        """Mass formed per dust-free V luminosity, M_sun/L_sun, posterior median.
+
+        L_V is the integral of L_lambda over 5070-5950 Angstrom in units of the Sun's bolometric luminosity.
+        """
+        return self._median("mass_to_light")
+
+    @property
+    def mass_to_light_attenuated(self):
+        """Mass formed per observed (attenuated) V luminosity, M_sun/L_sun, posterior median; L_V as above."""
+        return self._median("mass_to_light_attenuated")
+
+    @property
+    def recent_fraction(self):
+        """Share of the mass formed in the last 100 Myr, posterior median, floor 1e-5."""
+        return self._median("recent_fraction")
+
+    # ---- the circumstances -------------------------------------------------------------------------------------
+
+    @property
+    def flags(self):
+        """Quality flags, bits of `~sfh_cnn.core.Flag`; 0 is clean."""
+        return self._plain("flags")
+
+    def flag_names(self, i=None):
+        """Names of the flags of one spectrum.
+
+        Parameters
+        ----------
+        i : int, optional
+            Which spectrum; not needed for a single one.
+
+        Returns
+        -------
+        list of str
+        """
+        if i is None and not self.scalar:
+            return [flag_names(value) for value in self.arrays["flags"]]
+        return flag_names(self.arrays["flags"][i or 0])
+
+    @property
+    def snr(self):
+        """Median S/N per pixel of the network's grid."""
+        return self._plain("snr")
+
+    @property
+    def redshift(self):
+        """Redshift used."""
+        return self._plain("redshift")
+
+    @property
+    def distance(self):
+        """Luminosity distance in Mpc; NaN where none was given."""
+        return self._out(self.arrays["distance_mpc"], u.Mpc)
+
+    @property
+    def calibration_error(self):
+        """Fractional calibration error the prediction allowed for."""
+        return self._plain("calibration_error")
+
+    @property
+    def reduced_chi2(self):
+        """Reduced chi2 of the reconstructed spectrum."""
+        return self._plain("reduced_chi2")
+
+    @property
+    def unusualness(self):
+        """Distance from the training set in latent space over its threshold; above 1 is flagged."""
+        return self._plain("unusualness")
+
+    @property
+    def v_flux(self):
+        """Mean observed f_lambda over the rest-frame V window, Galactic extinction removed."""
+        return self._out(self.arrays["v_flux"], FLUX_UNIT)
+
+    # ---- uncertainties -----------------------------------------------------------------------------------------
+
+    def quantile(self, name, probability, **options):
+        """Posterior quantile of any quantity.
+
+        Quantities the network predicts come from its quantiles at the stored levels, in between by
+        interpolation that is linear in the probit of the probability. ``mass_formed`` follows from the
+        mass-to-light ratio, ``mass_surviving`` and ``sfr`` from their stored quantiles with the other
+        factor at its point value. What has no stored quantile (``t50``, ``cumulative_mass``,
+        ``specific_sfr``, ``recent_sfr`` over other times than 100 Myr, ``formation_time``) comes from
+        500 draws with a fixed seed.
+
+        Parameters
+        ----------
+        name : str
+            Name of a property, or ``"formation_time"``.
+        probability : float
+            Between 0 and 1.
+        **options
+            ``timescale`` for ``recent_sfr`` and ``specific_sfr``, ``share`` for ``formation_time``.
+
+        Returns
+        -------
+        `~astropy.units.Quantity`
+            The shape of the property.
+
+        Raises
+        ------
+        SFHCNNError
+            If the name is unknown, the probability beyond the stored levels, or draws are needed and
+            not to be had.
+        """
+        return self._quantiles(name, (probability,), options)[0]
+
+    def interval(self, name, level=0.6827, **options):
+        """Central credible interval of any quantity.
+
+        Parameters
+        ----------
+        name : str
+            Name of a property, or ``"formation_time"``; see `quantile` for where each comes from.
+        level : float, optional
+            Share of the probability inside, up to 0.9545 for stored quantities.
+        **options
+            ``timescale`` for ``recent_sfr`` and ``specific_sfr``, ``share`` for ``formation_time``.
+
+        Returns
+        -------
+        lower, upper : `~astropy.units.Quantity`
+            Each of the shape of the property.
+
+        Raises
+        ------
+        SFHCNNError
+            As `quantile`.
+        """
+        return tuple(self._quantiles(name, tails(level), options))
+
+    def draws(self, n_draws=200, seed=0):
+        """Joint posterior draws of every quantity.
+
+        Parameters
+        ----------
+        n_draws : int, optional
+            Draws per spectrum.
+        seed : int, optional
+            Same seed, same draws.
+
+        Returns
+        -------
+        `SFHDraws`
+            The names of this class, with an axis of draws after the spectra.
+
+        Raises
+        ------
+        SFHCNNError
+            If neither the network nor enough stored draws are at hand.
+        """
+        return SFHDraws(self.contract, self._draw_arrays(n_draws, seed), self)
+
+    def reconstruct(self):
+        """The spectrum and bands that the prediction implies.
+
+        Returns
+        -------
+        `Reconstruction`
+
+        Raises
+        ------
+        SFHCNNError
+            If the network is not attached and the file held no reconstruction.
+        """
+        if self.engine is not None:
+            model = self.engine.reconstruct(self)
+        elif self.spectra is not None and "model_flux" in self.spectra:
+            model = {key: self.spectra[f"model_{key}"] for key in ("flux", "band_flux", "reduced_chi2")}
+        else:
+            raise SFHCNNError(
+                "the reconstruction needs the network: call predictor.attach(result), or write the result "
+                "with its spectra, which stores the reconstruction beside them"
+            )
+        chi2 = np.asarray(model["reduced_chi2"])
+        return Reconstruction(
+            self.contract.wavelength_grid.wavelength,
+            self._out(np.asarray(model["flux"]), FLUX_UNIT),
+            self._out(np.asarray(model["band_flux"]), FLUX_UNIT),
+            chi2[0] if self.scalar else chi2,
+        )
+
+    # ---- many spectra ------------------------------------------------------------------------------------------
+
+    @property
+    def n_spec(self):
+        """Number of spectra."""
+        return len(self.arrays["flags"])
+
+    @property
+    def shape(self):
+        """() for a single spectrum, else (n_spec,)."""
+        return () if self.scalar else (self.n_spec,)
+
+    def __len__(self):
+        if self.scalar:
+            raise TypeError("a result of a single spectrum has no length")
+        return self.n_spec
+
+    def __getitem__(self, item):
+        if self.scalar:
+            raise TypeError("a result of a single spectrum cannot be indexed")
+        single = isinstance(item, (int, np.integer))
+        if single and not -self.n_spec <= item < self.n_spec:
+            raise IndexError(f"spectrum {item} of a result of {self.n_spec} spectra")
+        rows = np.arange(self.n_spec)[item]
+        rows = np.atleast_1d(rows)
+        spectra = self.spectra and {
+            key: value if key in _SHARED else value[rows] for key, value in self.spectra.items()
+        }
+        return type(self)(
+            self.contract,
+            {key: value[rows] for key, value in self.arrays.items()},
+            self.meta,
+            spectra,
+            self.engine,
+            scalar=single,
+        )
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def check_distance(self):
+        """Raise if no spectrum has a distance, for then there are no masses.
+
+        Raises
+        ------
+        SFHCNNError
+        """
+        if not np.any(np.isfinite(self.arrays["distance_mpc"])):
+            raise SFHCNNError(
+                "masses and star formation rates need a distance: pass distance= (e.g. distance=10 * u.Mpc) to "
+                "predict(); mass fractions and mass-to-light ratios need none"
+            )
+
+    def _check(self):
+        missing = [key for key in REQUIRED_KEYS if key not in self.arrays]
+        if missing:
+            raise SFHCNNError(f"arrays lacks {', '.join(missing)}")
+        n_spec, n_age, n_level = len(self.arrays["flags"]), self.contract.n_age, len(QUANTILE_LEVELS)
+        for key, value in self.arrays.items():
+            if value.shape[:1] != (n_spec,):
+                raise SFHCNNError(f"arrays[{key!r}] has shape {value.shape}, its first axis should be {n_spec} spectra")
+        expected = dict.fromkeys(("mass_fraction", "light_fraction", "surviving_fraction"), (n_age,))
+        for key in QUANTILE_KEYS:
+            per_bin = key in ("q_mass_fraction", "q_light_fraction", "q_metallicity")
+            expected[key] = (n_age, n_level) if per_bin else (n_level,)
+        for key, shape in expected.items():
+            if self.arrays[key].shape[1:] != shape:
+                raise SFHCNNError(f"arrays[{key!r}] has shape {self.arrays[key].shape}, expected {(n_spec, *shape)}")
+        if self.scalar and n_spec != 1:
+            raise SFHCNNError(f"scalar=True needs one spectrum, got {n_spec}")
+
+    def _plain(self, key):
+        return self.arrays[key][0] if self.scalar else self.arrays[key]
+
+    def _median(self, name):
+        info = QUANTITIES[name]
+        return self._out(info.from_stored(self.arrays[info.key][..., _MEDIAN]), info.unit)
+
+    def _mass_formed_msun(self, probability=0.5):
+        self.check_distance()
+        arrays = self.arrays
+        luminosity_lsun = v_luminosity_lsun(arrays["v_flux"], arrays["redshift"], arrays["distance_mpc"])
+        return 10 ** interpolate_quantiles(arrays["q_log_mass_to_light_attenuated"], probability) * luminosity_lsun
+
+    def _quantiles(self, name, probabilities, options):
+        if name not in QUANTITIES and name != "formation_time":
+            raise SFHCNNError(f"no quantity is called {name!r}; known: {', '.join([*QUANTITIES, 'formation_time'])}")
+        stored = self._stored_quantile(name, options)
+        if stored is not None:
+            return [self._named(name, stored(probability)) for probability in probabilities]
+        return self._drawn_quantiles(name, probabilities, options)
+
+    def _stored_quantile(self, name, options):
+        """Function from probability to plain values, or None if the quantity needs draws."""
+        info = QUANTITIES.get(name)
+        if info is not None and info.key is not None:
+            return lambda p: info.from_stored(interpolate_quantiles(self.arrays[info.key], p))
+        if name == "mass_formed":
+            return self._mass_formed_msun
+        if name == "mass_surviving":
+            return lambda p: self._mass_formed_msun(p) * self._surviving_share
+        if name == "sfr":
+            per_yr = self._mass_formed_msun()[:, None] / np.diff(self._edges_yr)
+            return lambda p: interpolate_quantiles(self.arrays["q_mass_fraction"], p) * per_yr
+        if name == "recent_sfr" and u.Quantity(options.get("timescale", RECENT)) == RECENT:
+            per_yr = self._mass_formed_msun() / RECENT.to_value(u.yr)
+            return lambda p: 10 ** interpolate_quantiles(self.arrays["q_log_recent_fraction"], p) * per_yr
+        return None
+
+    def _drawn_quantiles(self, name, probabilities, options):
+        many = self._as_many()
+        blocks = []
+        for start in range(0, many.n_spec, _DRAW_BLOCK):
+            value = getattr(many[start : start + _DRAW_BLOCK].draws(self._n_interval_draws, INTERVAL_SEED), name)
+            value = value(**options) if callable(value) else value
+            blocks.append(np.quantile(value.value, probabilities, axis=1))
+        return [self._out(plain, value.unit) for plain in np.concatenate(blocks, axis=1)]
+
+    def _as_many(self):
+        """Keep the leading axis, so that rows can be taken."""
+        if not self.scalar:
+            return self
+        return type(self)(self.contract, self.arrays, self.meta, self.spectra, self.engine)
+
+    @property
+    def _n_stored_draws(self):
+        return self.arrays["draw_mass_fraction"].shape[1] if "draw_mass_fraction" in self.arrays else 0
+
+    @property
+    def _n_interval_draws(self):
+        return INTERVAL_DRAWS if self.engine is not None or not self._n_stored_draws else self._n_stored_draws
+
+    def _draw_arrays(self, n_draws, seed):
+        if self.engine is not None:
+            return self.engine.draw(self.arrays["latent"], n_draws, seed)
+        if n_draws > self._n_stored_draws:
+            have = f"this result stores {self._n_stored_draws}" if self._n_stored_draws else "this result stores none"
+            raise SFHCNNError(
+                f"{n_draws} draws were asked and {have}: attach the network with predictor.attach(result), "
+                f"or write the result with write(path, draws={n_draws})"
+            )
+        chosen = np.random.default_rng(seed).permutation(self._n_stored_draws)[:n_draws]
+        return {key: self.arrays[f"draw_{key}"][:, chosen] for key in DRAW_KEYS}
