@@ -264,7 +264,7 @@ LOCAL_DISCS = MetallicityPrior(
         "closed_box": _DISC_LEVEL | {"rise_dex": (0.1, 0.8)},
         "leaky_box": _DISC_LEVEL | {"rise_dex": (0.1, 0.8)},
         "dilution": _DISC_LEVEL | {"rise_dex": (0.1, 0.8), "drop_dex": (0.05, 0.25)},
-        "linear_log_age": _DISC_LEVEL | {"slope": (0.0, 0.35)},
+        "linear_log_age": _DISC_LEVEL | {"slope": (0.0, 0.25)},
         "flat": _DISC_LEVEL,
         "scatter": _DISC_LEVEL | {"bases": ("linear_log_age", "flat"), "scatter_dex": (0.03, 0.12)},
     },

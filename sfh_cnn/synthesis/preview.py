@@ -1,12 +1,12 @@
 """One page that shows a prior: example histories of every family and the mean ages and [M/H] they imply."""
 
+import astropy.units as u
 import numpy as np
 
 from sfh_cnn.core import AgeGrid, atomic_write, require
 from sfh_cnn.core.history import mean_log_age, mean_metallicity
-from sfh_cnn.core.units import to_quantity
 
-from .amr_prior import draw_metallicity
+from .amr_prior import METALLICITY_RANGE_DEX, draw_metallicity
 from .sfh_prior import draw_mass_fraction
 from .ssp_grid import fine_age_edges
 
@@ -105,7 +105,7 @@ def _draw_relations(subfigure, n_rows, config, rng, edges_yr, n_example):
     title = "Enrichment histories where stars formed (width: mass)"
     for ax, family in _panels(subfigure, n_rows, config.metallicity, title, "[M/H] / dex"):
         mass, _ = draw_mass_fraction(rng, n_example, edges_yr, config.sfh)
-        for k, metallicity in enumerate(np.clip(family.draw(rng, mass, edges_yr), -2.0, 0.4)):
+        for k, metallicity in enumerate(np.clip(family.draw(rng, mass, edges_yr), *METALLICITY_RANGE_DEX)):
             formed = mass[k] > 1e-5
             ax.plot(np.where(formed, log_age, np.nan), metallicity, lw=0.8)
             size = 40 * mass[k] / mass[k].max()
@@ -114,11 +114,12 @@ def _draw_relations(subfigure, n_rows, config, rng, edges_yr, n_example):
 
 
 def _draw_implied(subfigure, mass_fraction, metallicity_dex, edges_yr, log_age_dex):
-    fine_log_age = AgeGrid(to_quantity(edges_yr, "yr")).log_ages_dex
+    fine_log_age = AgeGrid(edges_yr * u.yr).log_ages_dex
     light_fraction = mass_fraction * light_weights(10**fine_log_age)
     light_fraction /= light_fraction.sum(axis=1, keepdims=True)
     weightings = (("mass", mass_fraction, _COLOURS[0]), ("light", light_fraction, _COLOURS[5]))
-    subfigure.suptitle(f"Implied prior of {len(mass_fraction)} mocks (light: age$^{{-0.7}}$)", fontsize=11, weight="bold")
+    title = f"Implied prior of {len(mass_fraction)} mocks (light: age$^{{-0.7}}$)"
+    subfigure.suptitle(title, fontsize=11, fontweight="bold")
     (ax_age, ax_met), (ax_joint, ax_bins) = subfigure.subplots(2, 2)
     ages, metallicities = {}, {}
     for name, weight, colour in weightings:
