@@ -9,9 +9,11 @@ _PUBLIC = {
     "SFHDraws": ".draws",
     "SFHMaps": ".sfh_maps",
     "SFHResult": ".sfh_result",
+    "format_interval": ".text",
+    "summarise_draws": ".regroup",
 }
 
-__all__ = ["QUANTITIES", "Reconstruction", "SFHDraws", "SFHMaps", "SFHResult"]
+__all__ = ["QUANTITIES", "Reconstruction", "SFHDraws", "SFHMaps", "SFHResult", "format_interval", "summarise_draws"]
 
 
 def __getattr__(name):

@@ -13,14 +13,14 @@ from .draws import DRAW_KEYS, INTERVAL_DRAWS, INTERVAL_SEED, SFHDraws
 from .quantiles import interpolate_quantiles, tails
 from .quantities import QUANTILE_KEYS, QUANTITIES, REQUIRED_KEYS
 
-__all__ = ["Reconstruction", "SFHResult"]
+__all__ = ["SHARED_KEYS", "Reconstruction", "SFHResult"]
 
 #: Position of the median among the stored quantiles.
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 #: Spectra per call when drawing for intervals: bounds the memory.
 _DRAW_BLOCK = 512
 #: Arrays of ``spectra`` that are not one row per spectrum.
-_SHARED = ("wave_aa",)
+SHARED_KEYS = ("wave_aa",)
 
 
 class Reconstruction(NamedTuple):
@@ -349,7 +349,7 @@ class SFHResult(DerivedQuantities):
         rows = np.arange(self.n_spec)[item]
         rows = np.atleast_1d(rows)
         spectra = self.spectra and {
-            key: value if key in _SHARED else value[rows] for key, value in self.spectra.items()
+            key: value if key in SHARED_KEYS else value[rows] for key, value in self.spectra.items()
         }
         return type(self)(
             self.contract,
@@ -362,6 +362,170 @@ class SFHResult(DerivedQuantities):
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
+
+    def as_many(self):
+        """Give a single spectrum a leading axis of length one; others are returned as they are."""
+        if not self.scalar:
+            return self
+        return type(self)(self.contract, self.arrays, self.meta, self.spectra, self.engine)
+
+    def rebin(self, age_grid):
+        """Histories on other, usually coarser age bins.
+
+        Fractions are added up with constant SFR inside a bin; [M/H] is weighted by mass; intervals come
+        from 500 draws, which the new result stores.
+
+        Parameters
+        ----------
+        age_grid : `~sfh_cnn.core.AgeGrid`
+            New bins; they must span the old ones.
+
+        Returns
+        -------
+        SFHResult
+
+        Raises
+        ------
+        SFHCNNError
+            If the new bins would lose mass, or draws are not to be had.
+        """
+        from .regroup import rebin_result
+
+        return rebin_result(self, age_grid)
+
+    def stack(self, weights=None):
+        """Add the spectra's populations up: the history of all stars together.
+
+        Each spectrum counts with the mass it formed (from its light and mass-to-light ratio; without
+        distances all are taken to be equally far), times ``weights``. Uncertainties of different spectra are
+        taken to be independent, so the interval of a stack does not include errors that all share (of the
+        stellar models, say). Spectra without a prediction (NaN) are left out.
+
+        Parameters
+        ----------
+        weights : array-like, shape (n_spec,), optional
+            Extra factors, such as the share of each bin inside an aperture.
+
+        Returns
+        -------
+        SFHResult
+            A single history with stored draws.
+
+        Raises
+        ------
+        SFHCNNError
+            If weights do not fit, only some spectra have a distance, or draws are not to be had.
+        """
+        from .regroup import stack_result
+
+        return stack_result(self, weights)
+
+    # ---- out and in --------------------------------------------------------------------------------------------
+
+    def to_table(self, level=0.6827):
+        """Tidy table, one row per spectrum, with units and descriptions.
+
+        Parameters
+        ----------
+        level : float, optional
+            Level of the intervals in the columns ``*_lower`` and ``*_upper``.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            Masses are there if any spectrum has a distance. Quantities whose intervals need draws (``t50``,
+            ``specific_sfr``) come without.
+        """
+        from .tables import result_to_table
+
+        return result_to_table(self, level)
+
+    def to_dict(self, level=0.6827):
+        """Plain numpy arrays, the unit in each name, e.g. ``sfr_msun_yr`` and ``age_edges_gyr``.
+
+        Parameters
+        ----------
+        level : float, optional
+            Level of the intervals ``*_lower`` and ``*_upper``.
+
+        Returns
+        -------
+        dict of ndarray
+        """
+        from .tables import result_to_dict
+
+        return result_to_dict(self, level)
+
+    def to_spectrum(self):
+        """Reconstructed spectrum on the rest-frame grid, in observed-frame flux density.
+
+        Returns
+        -------
+        `specutils.Spectrum`
+        """
+        from specutils import Spectrum
+
+        model = self.reconstruct()
+        return Spectrum(flux=model.flux, spectral_axis=model.wavelength)
+
+    def write(self, path, overwrite=False, draws=0, spectra=True):
+        """Write to FITS, ECSV or ASDF, as the suffix of ``path`` says.
+
+        Parameters
+        ----------
+        path : str or `pathlib.Path`
+            Ends in .fits, .fits.gz, .ecsv or .asdf.
+        overwrite : bool, optional
+            Replace an existing file.
+        draws : int, optional
+            Store this many posterior draws per spectrum (single precision), for use without the network.
+        spectra : bool, optional
+            Store what was fitted and, with the network attached, the reconstruction, so that the file can be
+            plotted.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is False.
+        SFHCNNError
+            If the suffix is unknown.
+        """
+        from .result_files import write_result
+
+        write_result(self, path, overwrite, draws, spectra)
+
+    @classmethod
+    def read(cls, path):
+        """Read what `write` wrote, to the last digit.
+
+        Parameters
+        ----------
+        path : str or `pathlib.Path`
+            A .fits, .fits.gz, .ecsv or .asdf file.
+
+        Returns
+        -------
+        SFHResult
+            Without the network: attach it with ``predictor.attach(result)`` for more draws.
+
+        Raises
+        ------
+        SFHCNNError
+            If the file holds no result, or one of another format version.
+        """
+        from .result_files import read_result
+
+        return read_result(path)
+
+    def __repr__(self):
+        from .text import result_to_text
+
+        return result_to_text(self)
+
+    def _repr_html_(self):
+        from .text import result_to_html
+
+        return result_to_html(self)
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
@@ -377,6 +541,15 @@ class SFHResult(DerivedQuantities):
                 "masses and star formation rates need a distance: pass distance= (e.g. distance=10 * u.Mpc) to "
                 "predict(); mass fractions and mass-to-light ratios need none"
             )
+
+    def has_stored_quantiles(self, name):
+        """Whether the interval of a quantity is there without draws."""
+        return self._stored_quantile(name, {}) is not None
+
+    @property
+    def n_interval_draws(self):
+        """Number of draws behind intervals that have no stored quantiles."""
+        return INTERVAL_DRAWS if self.engine is not None or not self._n_stored_draws else self._n_stored_draws
 
     def _check(self):
         missing = [key for key in REQUIRED_KEYS if key not in self.arrays]
@@ -427,35 +600,27 @@ class SFHResult(DerivedQuantities):
         if name == "mass_surviving":
             return lambda p: self._mass_formed_msun(p) * self._surviving_share
         if name == "sfr":
-            per_yr = self._mass_formed_msun()[:, None] / np.diff(self._edges_yr)
-            return lambda p: interpolate_quantiles(self.arrays["q_mass_fraction"], p) * per_yr
+            share = self.arrays["q_mass_fraction"]
+            widths_yr = np.diff(self._edges_yr)
+            return lambda p: interpolate_quantiles(share, p) * self._mass_formed_msun()[:, None] / widths_yr
         if name == "recent_sfr" and u.Quantity(options.get("timescale", RECENT)) == RECENT:
-            per_yr = self._mass_formed_msun() / RECENT.to_value(u.yr)
-            return lambda p: 10 ** interpolate_quantiles(self.arrays["q_log_recent_fraction"], p) * per_yr
+            recent = self.arrays["q_log_recent_fraction"]
+            time_yr = RECENT.to_value(u.yr)
+            return lambda p: 10 ** interpolate_quantiles(recent, p) * self._mass_formed_msun() / time_yr
         return None
 
     def _drawn_quantiles(self, name, probabilities, options):
-        many = self._as_many()
+        many = self.as_many()
         blocks = []
         for start in range(0, many.n_spec, _DRAW_BLOCK):
-            value = getattr(many[start : start + _DRAW_BLOCK].draws(self._n_interval_draws, INTERVAL_SEED), name)
+            value = getattr(many[start : start + _DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED), name)
             value = value(**options) if callable(value) else value
             blocks.append(np.quantile(value.value, probabilities, axis=1))
         return [self._out(plain, value.unit) for plain in np.concatenate(blocks, axis=1)]
 
-    def _as_many(self):
-        """Keep the leading axis, so that rows can be taken."""
-        if not self.scalar:
-            return self
-        return type(self)(self.contract, self.arrays, self.meta, self.spectra, self.engine)
-
     @property
     def _n_stored_draws(self):
         return self.arrays["draw_mass_fraction"].shape[1] if "draw_mass_fraction" in self.arrays else 0
-
-    @property
-    def _n_interval_draws(self):
-        return INTERVAL_DRAWS if self.engine is not None or not self._n_stored_draws else self._n_stored_draws
 
     def _draw_arrays(self, n_draws, seed):
         if self.engine is not None:

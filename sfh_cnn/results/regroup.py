@@ -1,0 +1,155 @@
+"""Results on other age bins, and the sum of many results: done draw by draw, so that intervals follow."""
+
+import numpy as np
+
+from sfh_cnn.core import SFHCNNError, history
+from sfh_cnn.core.constants import QUANTILE_LEVELS
+
+from .derived import v_luminosity_lsun
+from .draws import DRAW_KEYS, INTERVAL_SEED
+from .packing import spectra_with_model
+from .sfh_result import SFHResult
+
+__all__ = ["rebin_result", "stack_result", "summarise_draws"]
+
+#: Floor of log10 of the mass fraction of the last 100 Myr.
+_LOG_RECENT_FLOOR = -5.0
+
+
+def summarise_draws(age_grid, draws):
+    """Means and quantiles of every stored quantity from joint draws.
+
+    Parameters
+    ----------
+    age_grid : `~sfh_cnn.core.AgeGrid`
+        Bins of the draws.
+    draws : dict of ndarray
+        ``mass_fraction``, ``light_fraction``, ``metallicity`` (n_spec, n_draws, n_age), ``a_v``,
+        ``log_mass_to_light``, ``log_mass_to_light_attenuated`` (n_spec, n_draws).
+
+    Returns
+    -------
+    dict of ndarray
+        The means ``mass_fraction`` and ``light_fraction`` and all ``q_*`` arrays of `SFHResult`.
+    """
+    mass, light, metallicity = (draws[key] for key in ("mass_fraction", "light_fraction", "metallicity"))
+    log_age = age_grid.log_ages_dex
+    recent = history.recent_fraction(mass, age_grid.edges_yr, 1e8)
+    values = {
+        "mass_fraction": mass,
+        "light_fraction": light,
+        "metallicity": metallicity,
+        "mass_weighted_log_age": history.mean_log_age(mass, log_age),
+        "light_weighted_log_age": history.mean_log_age(light, log_age),
+        "mass_weighted_metallicity": history.mean_metallicity(mass, metallicity),
+        "light_weighted_metallicity": history.mean_metallicity(light, metallicity),
+        "a_v": draws["a_v"],
+        "log_mass_to_light": draws["log_mass_to_light"],
+        "log_mass_to_light_attenuated": draws["log_mass_to_light_attenuated"],
+        "log_recent_fraction": np.log10(np.maximum(recent, 10**_LOG_RECENT_FLOOR)),
+    }
+    arrays = {
+        f"q_{key}": np.moveaxis(np.quantile(value, QUANTILE_LEVELS, axis=1), 0, -1) for key, value in values.items()
+    }
+    return {"mass_fraction": mass.mean(axis=1), "light_fraction": light.mean(axis=1), **arrays}
+
+
+def _with_draws(contract, result_arrays, draws):
+    stored = {f"draw_{key}": draws[key] for key in DRAW_KEYS}
+    return {**result_arrays, **summarise_draws(contract.age_grid, draws), **stored}
+
+
+def rebin_result(result, age_grid):
+    """A result on other age bins; see `SFHResult.rebin`."""
+    old = result.age_grid
+    draws = dict(result._draw_arrays(result.n_interval_draws, INTERVAL_SEED))
+    mass, metallicity = draws["mass_fraction"], draws["metallicity"]
+    new_mass = old.rebin(mass, age_grid)
+    matrix = old.rebin_matrix(age_grid)
+    # Metals of a wider bin are weighted by mass; where a draw has no mass there, by time.
+    by_time = matrix * np.diff(old.edges_yr)[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        new_metallicity = np.where(
+            new_mass > 0, (mass * metallicity) @ matrix / new_mass, metallicity @ (by_time / by_time.sum(axis=0))
+        )
+        mean, surviving = result.arrays["mass_fraction"], result.arrays["surviving_fraction"]
+        new_surviving = np.where(
+            mean @ matrix > 0,
+            (mean * surviving) @ matrix / (mean @ matrix),
+            surviving @ (by_time / by_time.sum(axis=0)),
+        )
+    draws.update(mass_fraction=new_mass, metallicity=new_metallicity, light_fraction=draws["light_fraction"] @ matrix)
+    contract = result.contract.replace(age_edges_yr=tuple(float(edge) for edge in age_grid.edges_yr))
+    arrays = _with_draws(contract, {**result.arrays, "surviving_fraction": new_surviving}, draws)
+    # The point values are the old ones added up, free of the noise of the draws.
+    arrays["mass_fraction"] = old.rebin(mean, age_grid)
+    arrays["light_fraction"] = old.rebin(result.arrays["light_fraction"], age_grid)
+    for key in result.arrays:
+        if key.startswith("q_") and arrays[key].shape == result.arrays[key].shape and arrays[key].ndim == 2:
+            arrays[key] = result.arrays[key]  # not per bin: unchanged by the binning
+    return SFHResult(contract, arrays, result.meta, spectra_with_model(result), scalar=result.scalar)
+
+
+def stack_result(result, weights=None):
+    """The population of all spectra together; see `SFHResult.stack`."""
+    arrays = result.arrays
+    good = np.isfinite(arrays["mass_fraction"]).all(axis=1) & np.isfinite(arrays["v_flux"])
+    weights = np.ones(result.n_spec) if weights is None else np.asarray(weights, dtype=float)
+    if weights.shape != (result.n_spec,) or not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise SFHCNNError(f"weights needs {result.n_spec} finite numbers that are not negative, one per spectrum")
+    good &= weights > 0
+    if not good.any():
+        raise SFHCNNError("no spectrum with a prediction and a positive weight is left to stack")
+    part = result.as_many()[good]
+    arrays, weights = part.arrays, weights[good]
+    distance_mpc = arrays["distance_mpc"]
+    if np.isfinite(distance_mpc).any() != np.isfinite(distance_mpc).all():
+        raise SFHCNNError("some spectra have a distance and some have none; stack them apart, or give all a distance")
+    # Without a distance all are taken to be equally far, which cancels in every ratio.
+    common_mpc = distance_mpc if np.isfinite(distance_mpc).all() else np.ones_like(distance_mpc)
+
+    draws = _shuffled(part._draw_arrays(part.n_interval_draws, INTERVAL_SEED))
+    luminosity = weights * v_luminosity_lsun(arrays["v_flux"], arrays["redshift"], common_mpc)  # (n_spec,)
+    mass = luminosity[:, None] * 10 ** draws["log_mass_to_light_attenuated"]  # (n_spec, n_draws)
+    intrinsic = mass / 10 ** draws["log_mass_to_light"]
+    mass_in_bin = mass[..., None] * draws["mass_fraction"]
+    light_in_bin = intrinsic[..., None] * draws["light_fraction"]
+    total = {
+        "mass_fraction": mass_in_bin.sum(0) / mass.sum(0)[:, None],
+        "light_fraction": light_in_bin.sum(0) / intrinsic.sum(0)[:, None],
+        "metallicity": (mass_in_bin * draws["metallicity"]).sum(0) / mass_in_bin.sum(0),
+        "a_v": (intrinsic * draws["a_v"]).sum(0) / intrinsic.sum(0),
+        "log_mass_to_light": np.log10(mass.sum(0) / intrinsic.sum(0)),
+        "log_mass_to_light_attenuated": np.log10(mass.sum(0) / luminosity.sum()),
+    }
+    mean_mass = mass_in_bin.mean(axis=1)
+    redshift = np.average(arrays["redshift"], weights=luminosity)
+    distance = np.average(distance_mpc, weights=luminosity)
+    signal = weights * arrays["v_flux"]
+    one = {
+        "flags": np.bitwise_or.reduce(arrays["flags"]),
+        "snr": signal.sum() / np.sqrt(np.sum((signal / arrays["snr"]) ** 2)),
+        "redshift": redshift,
+        "calibration_error": arrays["calibration_error"].max(),
+        "reduced_chi2": np.average(arrays["reduced_chi2"], weights=luminosity),
+        "unusualness": arrays["unusualness"].max(),
+        "v_flux": luminosity.sum() / v_luminosity_lsun(1.0, redshift, np.average(common_mpc, weights=luminosity)),
+        "distance_mpc": distance,
+        "surviving_fraction": (mean_mass * arrays["surviving_fraction"]).sum(0) / mean_mass.sum(0),
+        "latent": np.average(arrays["latent"], axis=0, weights=luminosity),
+    }
+    stacked = _with_draws(
+        part.contract,
+        {key: np.asarray(value)[None] for key, value in one.items()},
+        {key: value[None] for key, value in total.items()},
+    )
+    return SFHResult(part.contract, stacked, {**part.meta, "n_stacked": int(good.sum())}, scalar=True)
+
+
+def _shuffled(draws):
+    """Shuffle the draws of each spectrum on its own, for spectra may share the random numbers behind them."""
+    rng = np.random.default_rng(INTERVAL_SEED)
+    n_spec, n_draws = draws["a_v"].shape
+    order = np.argsort(rng.random((n_spec, n_draws)), axis=1)
+    rows = np.arange(n_spec)[:, None]
+    return {key: np.asarray(draws[key])[rows, order] for key in DRAW_KEYS}
