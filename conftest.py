@@ -4,6 +4,9 @@ import doctest
 
 import pytest
 
+# what a build of the documentation leaves behind
+collect_ignore = ["docs/_build", "docs/reference/api"]
+
 
 @pytest.fixture(autouse=True)
 def _doctest_in_its_own_folder(request):

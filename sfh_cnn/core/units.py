@@ -47,7 +47,7 @@ def to_plain(value, unit, name, *, equivalencies=(), dtype=float):
             f"multiply it by an astropy unit"
         )
     try:
-        plain = u.Quantity(value).to_value(unit, equivalencies=list(equivalencies))
+        plain = u.Quantity(value, subok=True).to_value(unit, equivalencies=list(equivalencies))
     except u.UnitConversionError as err:
         raise u.UnitConversionError(f"{name} is in {value.unit}, which cannot be converted to {unit}") from err
     return np.asarray(plain, dtype=dtype)
