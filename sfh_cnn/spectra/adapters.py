@@ -1,0 +1,348 @@
+"""The only file that knows the classes spectra come in: whatever they are, into plain arrays."""
+
+import dataclasses
+import functools
+
+import astropy.units as u
+import numpy as np
+from astropy import log
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError
+
+from .flux_units import strip_solid_angle
+from .resample import resample_to_grid
+from .rest_frame import to_air
+
+__all__ = ["ObservedSpectra", "read_spectra"]
+
+#: Most negative redshift that is a galaxy and not a mistake: -900 km/s, beyond the fastest approaching ones of Virgo.
+_MIN_REDSHIFT = -0.003
+
+#: A mask that marks more than this share of the pixels is more likely one of the other polarity.
+_SUSPECT_MASK_SHARE = 0.95
+
+#: How an array of each kind of uncertainty becomes a standard deviation, and the power that its unit is of the flux's.
+_TO_STD = {
+    StdDevUncertainty: (lambda array: array, 1),
+    VarianceUncertainty: (np.sqrt, 2),
+    InverseVariance: (lambda array: 1 / np.sqrt(array), -2),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ObservedSpectra:
+    """Spectra as plain arrays, in the observed frame, in air.
+
+    Parameters
+    ----------
+    wave_aa : ndarray, shape (n_wave_obs,) or (n_spec, n_wave_obs)
+        Pixel centres, Angstrom, increasing; two-dimensional if the spectra have axes of their own. Shorter ones are
+        then filled up with masked pixels.
+    flux : ndarray, shape (n_spec, n_wave_obs)
+        Observed flux density, erg/s/cm2/Angstrom unless ``relative``.
+    flux_err : ndarray, shape (n_spec, n_wave_obs), or None
+        1-sigma errors; None if the spectra came without.
+    mask : ndarray of bool, shape (n_spec, n_wave_obs)
+        True marks bad pixels: masked, not finite, or with an error that is not positive and finite.
+    redshift : ndarray, shape (n_spec,)
+        NaN marks a spectrum of unknown redshift; all its pixels are masked.
+    medium : str
+        What the wavelengths came in, ``"air"`` or ``"vacuum"``; they are in air now.
+    scalar : bool
+        True if one spectrum came without a leading axis.
+    relative : bool
+        True if the flux had no unit: shapes are right, masses impossible.
+    per : str
+        Solid angle that the flux was per, such as ``"arcsec2"`` or ``"pix"``; empty for plain flux density.
+    """
+
+    wave_aa: np.ndarray
+    flux: np.ndarray
+    flux_err: np.ndarray | None
+    mask: np.ndarray
+    redshift: np.ndarray
+    medium: str = "air"
+    scalar: bool = False
+    relative: bool = False
+    per: str = ""
+
+    def __len__(self):
+        return len(self.flux)
+
+    def resample(self, grid):
+        """The spectra on a network's rest-frame pixels; see `resample_to_grid`."""
+        return resample_to_grid(self.wave_aa, self.flux, self.flux_err, self.mask, self.redshift, grid)
+
+
+def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium=None):
+    """Take in spectra of any class, unit and axis order.
+
+    Parameters
+    ----------
+    spectrum : specutils Spectrum, SpectrumList or SpectrumCollection, or a list of Spectrum
+        One spectrum, or many: a stack of shape (n_spec, n_wave) or (n_wave, n_spec), as ``spectral_axis_index``
+        says, or a list whose members may have axes of their own. Spectral axis: wavelength, frequency, energy or
+        velocity, ascending or descending. Flux: any flux density, also per spaxel or per square arcsecond.
+    uncertainty : NDUncertainty, Quantity or array, or a list of them for a list of spectra, optional
+        Replaces the spectrum's own. An array or Quantity is a standard deviation.
+    mask : array of bool, or a list of them for a list of spectra, optional
+        True marks bad pixels, as in astropy. Replaces the spectrum's own.
+    redshift : float or array, shape (n_spec,), optional
+        By default the spectrum's own ``redshift`` or ``radial_velocity``, or ``meta["redshift"]``.
+    medium : {"air", "vacuum"}, optional
+        What the wavelengths are in. By default what the spectrum says (``CTYPE`` ``AWAV`` or ``WAVE`` of its WCS or
+        FITS header, ``meta["medium"]``; a frequency, energy or wavenumber is in vacuum), else air, which is logged.
+
+    Returns
+    -------
+    ObservedSpectra
+
+    Raises
+    ------
+    SFHCNNError
+        If the class is foreign, there are more than two axes, the redshift is missing or below -0.003, the spectral
+        axis is not monotonic, or shapes do not fit.
+    astropy.units.UnitConversionError
+        If the flux is not a flux density.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import astropy.units as u
+    >>> from specutils import Spectrum
+    >>> from sfh_cnn.spectra import read_spectra
+    >>> spectrum = Spectrum(spectral_axis=np.linspace(900, 500, 5) * u.nm, flux=np.ones(5) * u.mJy, redshift=0.02)
+    >>> spectra = read_spectra(spectrum, medium="air")
+    >>> spectra.wave_aa, spectra.redshift.round(6)
+    (array([5000., 6000., 7000., 8000., 9000.]), array([0.02]))
+    """
+    members = _members(spectrum)
+    if members is None:
+        return _read_one(spectrum, uncertainty, mask, redshift, medium)
+    if not members:
+        raise SFHCNNError("the list of spectra is empty; give at least one spectrum")
+    if redshift is not None:
+        redshift = np.broadcast_to(_plain_redshift(redshift), len(members))
+    parts = [
+        _read_one(
+            member,
+            _pick(uncertainty, i, len(members), "uncertainty"),
+            _pick(mask, i, len(members), "mask"),
+            None if redshift is None else redshift[i : i + 1],
+            medium,
+        )
+        for i, member in enumerate(members)
+    ]
+    return _stack(parts)
+
+
+def _members(spectrum):
+    """The spectra of a list or collection; None for a single object."""
+    if isinstance(spectrum, (list, tuple)):  # SpectrumList is a list
+        return list(spectrum)
+    if type(spectrum).__name__ == "SpectrumCollection":
+        return [spectrum[i] for i in range(len(spectrum))]
+    return None
+
+
+def _pick(values, i, n, name):
+    if values is None:
+        return None
+    if len(values) != n:
+        raise SFHCNNError(f"{name} has {len(values)} entries for {n} spectra; give one for each")
+    return values[i]
+
+
+def _read_one(spectrum, uncertainty, mask, redshift, medium):
+    if not (hasattr(spectrum, "spectral_axis") and hasattr(spectrum, "flux")):
+        raise SFHCNNError(
+            f"spectrum must be a specutils Spectrum or a list of them, got {type(spectrum).__name__}; "
+            "build one with Spectrum(spectral_axis=..., flux=..., uncertainty=...)"
+        )
+    if spectrum.flux.ndim not in (1, 2):
+        raise SFHCNNError(
+            f"the spectrum has {spectrum.flux.ndim} axes; give (n_wave,) or (n_spec, n_wave), or use predict_cube"
+        )
+    axis = spectrum.spectral_axis_index
+    medium = medium or _find_medium(spectrum)
+    wave_aa = to_air(np.asarray(spectrum.wavelength.to_value(u.AA), dtype=float), medium)
+    if np.all(np.diff(wave_aa) < 0):
+        order = slice(None, None, -1)
+    elif np.all(np.diff(wave_aa) > 0):
+        order = slice(None)
+    else:
+        raise SFHCNNError("the spectral axis is not monotonic (or not finite); sort it and remove repeated wavelengths")
+
+    def to_rows(array):
+        array = np.broadcast_to(array, spectrum.flux.shape)
+        return np.atleast_2d(np.moveaxis(array, axis, -1))[:, order]
+
+    unit, per = strip_solid_angle(spectrum.flux.unit)
+    relative = unit.is_equivalent(u.dimensionless_unscaled)
+    wave_aa = wave_aa[order]
+    scale = unit.to(u.dimensionless_unscaled) if relative else _flux_scale(unit, wave_aa)
+    bare_flux, bad = _unmask(spectrum.flux.value)
+    flux = to_rows(bare_flux) * scale
+    bad = to_rows(bad) | ~np.isfinite(flux)
+    mask = spectrum.mask if mask is None else mask
+    if mask is not None:
+        mask = np.asarray(mask, dtype=bool)
+        if mask.mean() > _SUSPECT_MASK_SHARE:
+            log.warning(
+                f"the mask marks {100 * mask.mean():.0f} per cent of the pixels as bad; True means bad here: "
+                "pass mask=~mask if yours is the other way round"
+            )
+        bad = bad | to_rows(mask)
+    flux_err = _standard_deviation(spectrum.uncertainty if uncertainty is None else uncertainty, spectrum.flux.unit)
+    if flux_err is not None:
+        flux_err = to_rows(flux_err) * scale
+        bad = bad | ~((flux_err > 0) & (flux_err < np.inf))
+
+    redshift = _find_redshift(spectrum, redshift, len(flux))
+    bad = bad | ~np.isfinite(redshift)[:, np.newaxis]
+    scalar = spectrum.flux.ndim == 1
+    return ObservedSpectra(wave_aa, flux, flux_err, bad, redshift, medium, scalar, relative, per)
+
+
+def _unmask(array):
+    """The values of a plain, numpy.ma or astropy Masked array, and its mask."""
+    mask = getattr(array, "mask", False)
+    return np.asarray(getattr(array, "unmasked", array), dtype=float), np.asarray(mask, dtype=bool)
+
+
+def _flux_scale(unit, wave_aa):
+    """Factor from a flux density in ``unit`` to the house unit, per pixel."""
+    try:
+        return unit.to(FLUX_UNIT, np.ones_like(wave_aa), equivalencies=u.spectral_density(wave_aa * u.AA))
+    except u.UnitConversionError as err:
+        raise u.UnitConversionError(
+            f"flux is in {unit}, which is no flux density; convert it to {FLUX_UNIT} or give it without a unit"
+        ) from err
+
+
+def _standard_deviation(uncertainty, flux_unit):
+    """Standard deviation in the unit of the flux, as a plain array; None if there is no uncertainty."""
+    if uncertainty is None:
+        return None
+    if isinstance(uncertainty, tuple(_TO_STD)):
+        to_std, power = _TO_STD[type(uncertainty)]
+        array, unit = uncertainty.array, uncertainty.unit
+    elif hasattr(uncertainty, "uncertainty_type"):
+        raise SFHCNNError(
+            f"uncertainty of type {uncertainty.uncertainty_type!r} is not understood; give a StdDevUncertainty, "
+            "VarianceUncertainty or InverseVariance"
+        )
+    else:
+        (to_std, power), unit = _TO_STD[StdDevUncertainty], getattr(uncertainty, "unit", None)
+        array = uncertainty if unit is None else uncertainty.value
+    array, bad = _unmask(array)
+    with np.errstate(divide="ignore", invalid="ignore"):  # zero or negative variance: masked by the caller
+        std = np.where(bad, np.nan, to_std(array))
+    return std if unit is None else std * (unit ** (1 / power)).to(flux_unit)
+
+
+def _meta(spectrum):
+    """Keyword and value pairs of the metadata and of the FITS header in it, keywords in lower case."""
+    meta = dict(spectrum.meta or {})
+    header = meta.pop("header", None) or {}
+    return {str(key).lower(): value for key, value in [*dict(header).items(), *meta.items()]}
+
+
+def _find_medium(spectrum):
+    """Air or vacuum, as far as the spectrum says."""
+    if spectrum.spectral_axis.unit.is_equivalent(u.Hz) or spectrum.spectral_axis.unit.physical_type in (
+        "energy",
+        "wavenumber",
+    ):
+        return "vacuum"
+    meta = _meta(spectrum)
+    for key in ("medium", "airorvac"):
+        stated = str(meta.get(key, "")).lower()
+        if stated.startswith(("air", "vac")):
+            return "air" if stated.startswith("air") else "vacuum"
+    if "vacuum" in meta:
+        return "vacuum" if meta["vacuum"] else "air"
+    wcs_types = list(getattr(getattr(spectrum.wcs, "wcs", None), "ctype", []))
+    for ctype in [*wcs_types, *(meta.get(f"ctype{i}", "") for i in (1, 2, 3))]:
+        kind = str(ctype).strip().upper()[:4]
+        if kind in ("AWAV", "WAVE"):
+            return "air" if kind == "AWAV" else "vacuum"
+    _tell_default_medium()
+    return "air"
+
+
+@functools.cache  # once per session
+def _tell_default_medium():
+    log.info("the spectrum does not say whether its wavelengths are in air or vacuum: air is taken; set medium=")
+
+
+def _plain_redshift(redshift):
+    unit = getattr(redshift, "unit", None)
+    if unit is not None and unit.is_equivalent(u.km / u.s):
+        raise SFHCNNError("redshift is a velocity; give the redshift itself (v / c for an optical velocity)")
+    return np.asarray(getattr(redshift, "value", redshift), dtype=float)
+
+
+def _find_redshift(spectrum, redshift, n_spec):
+    """Redshift of each spectrum, from the argument, the spectrum or its metadata."""
+    if redshift is None:
+        # specutils says 0 where nobody set a redshift: that cannot be told from a measured 0.
+        own = _plain_redshift(spectrum.redshift)
+        redshift = own if np.any(own != 0) else _meta(spectrum).get("redshift")
+    if redshift is None:
+        raise SFHCNNError(
+            "the redshift is not known (specutils stores 0 where none was set); "
+            "give redshift=..., or set it with Spectrum(..., redshift=...)"
+        )
+    redshift = _plain_redshift(redshift)
+    if redshift.shape not in ((), (1,), (n_spec,)):
+        raise SFHCNNError(f"redshift has shape {redshift.shape} for {n_spec} spectra; give one number or {n_spec}")
+    if not np.any(np.isfinite(redshift)):
+        raise SFHCNNError("redshift is not finite; give a number")
+    if np.any(redshift < _MIN_REDSHIFT):
+        raise SFHCNNError(
+            f"redshift {np.nanmin(redshift):g} is below {_MIN_REDSHIFT}; give the redshift of the galaxy, not km/s"
+        )
+    return np.broadcast_to(redshift, n_spec).astype(float)
+
+
+def _stack(parts):
+    """Join spectra; those with axes of their own are filled up to the longest."""
+    kinds = {(part.relative, part.per) for part in parts}
+    if len(kinds) > 1:
+        raise SFHCNNError("the spectra of a list must all be flux densities, or all the same surface brightness")
+    with_errors = {part.flux_err is not None for part in parts}
+    if len(with_errors) > 1:
+        raise SFHCNNError("some spectra of the list have uncertainties and some have not; give all or none")
+    first = parts[0]
+    if all(np.array_equal(part.wave_aa, first.wave_aa) for part in parts):
+        wave_aa = first.wave_aa
+    else:
+        n_wave = max(len(part.wave_aa) for part in parts)
+        wave_aa = np.concatenate(
+            [np.repeat(_extend(part.wave_aa, n_wave)[np.newaxis], len(part), axis=0) for part in parts]
+        )
+    n_wave = wave_aa.shape[-1]
+
+    def join(name, fill):
+        rows = [getattr(part, name) for part in parts]
+        return np.concatenate([np.pad(row, ((0, 0), (0, n_wave - row.shape[1])), constant_values=fill) for row in rows])
+
+    return ObservedSpectra(
+        wave_aa,
+        join("flux", np.nan),
+        join("flux_err", np.nan) if with_errors == {True} else None,
+        join("mask", True),
+        np.concatenate([part.redshift for part in parts]),
+        first.medium,
+        False,
+        first.relative,
+        first.per,
+    )
+
+
+def _extend(wave_aa, n_wave):
+    """Continue an axis with its last step."""
+    more = np.arange(1, n_wave - len(wave_aa) + 1)
+    return np.concatenate([wave_aa, wave_aa[-1] + more * (wave_aa[-1] - wave_aa[-2])])
