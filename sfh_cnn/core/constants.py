@@ -26,3 +26,23 @@ NETWORK_FORMAT_VERSION = 1
 
 #: Version of the result file format (see `sfh_cnn.results.fits_io`).
 RESULT_FORMAT_VERSION = 1
+
+#: "Recent" in log_recent_fraction, yr.
+RECENT_YR = 1.0e8
+
+#: Derived quantities for which the network predicts quantiles of their own, in the order of its output:
+#: mean log10(age/yr) and [M/H] weighted by mass and by light; A_V (mag); log10 of M_sun formed per L_sun
+#: in the V window, without and with dust; log10 of the mass share formed in the last RECENT_YR (floor -5);
+#: velocity dispersion and velocity relative to the given redshift (km/s).
+SCALAR_NAMES = (
+    "mass_weighted_log_age",
+    "light_weighted_log_age",
+    "mass_weighted_metallicity",
+    "light_weighted_metallicity",
+    "a_v",
+    "log_mass_to_light",
+    "log_mass_to_light_attenuated",
+    "log_recent_fraction",
+    "velocity_dispersion",
+    "velocity",
+)

@@ -46,7 +46,9 @@ def broadening_operator(source_wave_aa, edges_aa, sigma_aa, velocity_kms=0.0):
     stretch = 1.0 + velocity_kms / C_KMS
     step = (source_wave_aa[1] - source_wave_aa[0]) * stretch
     first = (source_wave_aa[0]) * stretch - step / 2  # left edge of the first cell, observed
-    sigma = np.maximum(np.broadcast_to(sigma_aa, np.shape(edges_aa)), _MIN_SIGMA_AA)
+    # A cell already spreads its flux evenly over its width, which has a variance of step^2 / 12.
+    variance = np.broadcast_to(np.square(sigma_aa, dtype=float), np.shape(edges_aa)) - step**2 / 12
+    sigma = np.sqrt(np.maximum(variance, _MIN_SIGMA_AA**2))
     n_source = len(source_wave_aa)
     reach = int(np.ceil((_CUT_SIGMA * sigma.max() + (edges_aa[1] - edges_aa[0])) / step)) + 2
     start = np.floor((edges_aa[:-1] - first) / step).astype(int) - reach  # first cell of each row

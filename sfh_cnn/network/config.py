@@ -1,0 +1,44 @@
+"""NetworkConfig: layers and widths; pixels, bands and age bins come from the contract."""
+
+import dataclasses
+
+from sfh_cnn.core import SFHCNNError
+
+__all__ = ["NetworkConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Layers and widths of `SFHNet`. The defaults cost about 7 MFLOP per spectrum."""
+
+    #: Pixels per block of the continuum; the number of pixels must be a multiple of it.
+    block_px: int = 16
+    #: Fractional flux scatter at which the spectrum's signal saturates the noise weighting.
+    signal_floor: float = 0.02
+    #: Outputs of the dense projection, initialised with principal components.
+    n_projection: int = 224
+    #: Convolution branch: channels of the first layer (stride block_px, kernel twice that) and of the tokens.
+    n_channel: int = 32
+    n_token_channel: int = 64
+    #: Blocks per token and attention heads.
+    token_stride: int = 8
+    n_head: int = 4
+    #: Width of the branches, of the photometry encoder, and width and depth of the shared latent trunk.
+    n_branch: int = 128
+    n_photometry: int = 64
+    n_latent: int = 320
+    n_residual: int = 4
+    #: Joint posterior: hidden units per variable and Gaussians in each conditional mixture.
+    n_hidden_per_variable: int = 12
+    n_mixture: int = 8
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name) > 0:
+                raise SFHCNNError(f"{field.name} must be positive, got {getattr(self, field.name)}")
+        if self.block_px % 2:
+            raise SFHCNNError(f"block_px must be even, got {self.block_px}")
+        if self.n_token_channel % self.n_head:
+            raise SFHCNNError(
+                f"n_token_channel ({self.n_token_channel}) must be a multiple of n_head ({self.n_head})"
+            )

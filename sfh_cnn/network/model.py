@@ -1,0 +1,214 @@
+"""SFHNet: the network on one page. Two encoders, one latent, heads for points, quantiles and the joint posterior."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
+
+from .features import BandFeatures, SpectrumFeatures
+from .posterior import JointPosterior
+
+__all__ = ["SFHNet"]
+
+#: Inputs beside spectrum and bands: redshift, calibration error (two scales), S/N, noise and coverage.
+_N_CONDITION = 5
+
+
+class ResidualBlock(nn.Module):
+    """Normalise, widen, bend, add."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(functional.silu(self.inner(self.norm(x))))
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over tokens, then a small perceptron, each added to its input."""
+
+    def __init__(self, width: int, n_head: int):
+        super().__init__()
+        self.n_head = n_head
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, n_token, width = x.shape
+        qkv = self.query_key_value(self.norm_1(x)).view(n, n_token, 3, self.n_head, width // self.n_head)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (n, n_head, n_token, d)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.mix(mixed.transpose(1, 2).reshape(n, n_token, width))
+        return x + self.outer(functional.silu(self.inner(self.norm_2(x))))
+
+
+class SFHNet(nn.Module):
+    """Star formation history, [M/H] of each age bin and dust from a spectrum and band fluxes.
+
+    Parameters
+    ----------
+    contract : ModelContract
+        Gives the numbers of pixels, bands and age bins.
+    config : NetworkConfig
+        Layers and widths.
+    """
+
+    def __init__(self, contract, config):
+        super().__init__()
+        n_wave, n_band, n_age = contract.n_wave, contract.n_band, contract.n_age
+        c = config
+        self.n_age = n_age
+        self.n_level = len(QUANTILE_LEVELS)
+        self.features = SpectrumFeatures(n_wave, c.block_px, c.signal_floor)
+        self.band_features = BandFeatures()
+        n_block = n_wave // c.block_px
+        n_token = (n_block - 1) // c.token_stride + 1
+
+        # Spectrum encoder: a dense projection for the faint global signal, convolutions and attention
+        # for local features, the continuum's shape and noise by blocks.
+        self.projection = nn.Linear(n_wave, c.n_projection, bias=False)
+        self.gate = nn.Linear(_N_CONDITION, c.n_projection)
+        self.patches = nn.Conv1d(2, c.n_channel, 2 * c.block_px, stride=c.block_px, padding=c.block_px // 2)
+        self.tokens = nn.Conv1d(c.n_channel + 3, c.n_token_channel, c.token_stride, stride=c.token_stride)
+        self.token_padding = n_token * c.token_stride - n_block
+        self.position = nn.Parameter(0.02 * torch.randn(n_token, c.n_token_channel))
+        self.attention = AttentionBlock(c.n_token_channel, c.n_head)
+        self.pool = nn.Linear(n_token * c.n_token_channel, c.n_branch)
+        self.shape = nn.Sequential(nn.Linear(3 * n_block, c.n_branch), nn.SiLU(), nn.Linear(c.n_branch, c.n_branch))
+
+        # Photometry encoder.
+        self.photometry = nn.Sequential(
+            nn.Linear(3 * n_band + _N_CONDITION, c.n_photometry), nn.SiLU(), nn.Linear(c.n_photometry, c.n_photometry)
+        )
+
+        # Shared latent space.
+        n_joined = c.n_projection + 2 * c.n_branch + c.n_photometry + _N_CONDITION
+        self.join = nn.Linear(n_joined, c.n_latent)
+        self.trunk = nn.Sequential(*[ResidualBlock(c.n_latent) for _ in range(c.n_residual)], nn.LayerNorm(c.n_latent))
+
+        # Heads.
+        self.n_quantity = 3 * n_age + len(SCALAR_NAMES)
+        self.fractions = nn.Linear(c.n_latent, 2 * n_age)
+        self.quantiles = nn.Linear(c.n_latent, self.n_quantity * self.n_level)
+        self.posterior = JointPosterior(
+            c.n_latent, n_age, n_hidden=c.n_hidden_per_variable, n_mixture=c.n_mixture
+        )
+
+        # Scales of inputs and outputs, set from mocks before training, and calibration, set after it.
+        self.register_buffer("block_mean", torch.zeros(3, n_block))
+        self.register_buffer("block_std", torch.ones(3, n_block))
+        self.register_buffer("quantity_mean", torch.zeros(self.n_quantity))
+        self.register_buffer("quantity_std", torch.ones(self.n_quantity))
+        self.register_buffer("interval_factor", torch.ones(self.n_quantity, self.n_level))
+        self.register_buffer("latent_mean", torch.zeros(c.n_latent))
+        self.register_buffer("latent_whitening", torch.zeros(c.n_latent, c.n_latent))
+        self.register_buffer("latent_threshold", torch.ones(1))
+
+    def encode(
+        self,
+        flux: Tensor,
+        flux_err: Tensor,
+        mask: Tensor,
+        band_flux: Tensor,
+        band_flux_err: Tensor,
+        redshift: Tensor,
+        calibration_error: Tensor,
+    ) -> Tensor:
+        """Latent vector (n, n_latent) of spectra and photometry; arguments as in `forward`."""
+        high_passed, precision, blocks, scale, _ = self.features(flux, flux_err, mask)
+        blocks = (blocks - self.block_mean) / self.block_std  # (n, 3, n_block)
+        noise = blocks[:, 1]
+        condition = torch.stack(
+            [
+                redshift * 20.0,
+                (calibration_error + 1e-3).log10() + 2.2,
+                calibration_error * 60.0 - 0.5,
+                noise.mean(1),
+                blocks[:, 2].mean(1),
+            ],
+            1,
+        )  # (n, n_condition)
+        projected = self.projection(high_passed) * (1.0 + self.gate(condition))  # (n, n_projection)
+        patches = functional.silu(self.patches(torch.stack([high_passed, precision], 1)))  # (n, n_channel, n_block)
+        tokens = functional.pad(torch.cat([patches, blocks], 1), [0, self.token_padding])
+        tokens = self.tokens(tokens).transpose(1, 2) + self.position  # (n, n_token, n_token_channel)
+        local = self.pool(self.attention(tokens).flatten(1))  # (n, n_branch)
+        shape = self.shape(blocks.flatten(1))  # (n, n_branch)
+        bands = self.band_features(band_flux, band_flux_err, scale)
+        photometry = self.photometry(torch.cat([bands, condition], 1))  # (n, n_photometry)
+        return self.trunk(self.join(torch.cat([projected, local, shape, photometry, condition], 1)))
+
+    def heads(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of mass and light fractions (n, 2, n_age) and standardised quantiles (n, n_quantity, n_level).
+
+        Quantiles of fractions refer to the cube root of the fraction; the median comes first in the
+        head and the other levels are positive steps away from it, so that they never cross.
+        """
+        logits = self.fractions(latent).view(-1, 2, self.n_age)
+        raw = self.quantiles(latent).view(-1, self.n_quantity, self.n_level)
+        half = self.n_level // 2
+        step = functional.softplus(raw - 1.0)
+        below = step[..., :half].flip(-1).cumsum(-1).flip(-1)
+        above = step[..., half + 1 :].cumsum(-1)
+        median = raw[..., half : half + 1]
+        spread = torch.cat([-below, torch.zeros_like(median), above], -1) * self.interval_factor
+        return logits, median + spread
+
+    def forward(
+        self,
+        flux: Tensor,
+        flux_err: Tensor,
+        mask: Tensor,
+        band_flux: Tensor,
+        band_flux_err: Tensor,
+        redshift: Tensor,
+        calibration_error: Tensor,
+    ) -> dict[str, Tensor]:
+        """Predict.
+
+        Parameters
+        ----------
+        flux, flux_err : Tensor, shape (n, n_wave)
+            Spectrum on the network's rest-frame pixels and its error, any unit.
+        mask : Tensor of bool, shape (n, n_wave)
+            True is bad.
+        band_flux, band_flux_err : Tensor, shape (n, n_band)
+            In the unit of the spectrum; NaN where missing.
+        redshift, calibration_error : Tensor, shape (n,)
+
+        Returns
+        -------
+        dict of Tensor
+            ``mass_fraction``, ``light_fraction`` (n, n_age): posterior means; ``fraction_quantiles``
+            (n, 2, n_age, n_level), ``metallicity_quantiles`` (n, n_age, n_level) in dex,
+            ``scalar_quantiles`` (n, n_scalar, n_level); ``latent`` (n, n_latent); ``unusualness`` (n,),
+            distance in latent space over its threshold.
+        """
+        latent = self.encode(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
+        logits, quantiles = self.heads(latent)
+        fractions = logits.softmax(-1)
+        quantiles = quantiles * self.quantity_std[:, None] + self.quantity_mean[:, None]
+        roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
+        distance = ((latent - self.latent_mean) @ self.latent_whitening).square().mean(1)
+        return {
+            "mass_fraction": fractions[:, 0],
+            "light_fraction": fractions[:, 1],
+            "fraction_quantiles": (roots * roots * roots).view(-1, 2, self.n_age, self.n_level),
+            "metallicity_quantiles": quantiles[:, 2 * self.n_age : 3 * self.n_age],
+            "scalar_quantiles": quantiles[:, 3 * self.n_age :],
+            "latent": latent,
+            "unusualness": distance / self.latent_threshold,
+        }
+
+    def targets(self, mass_fraction: Tensor, light_fraction: Tensor, metallicity: Tensor, scalars: Tensor) -> Tensor:
+        """Truth in the standardised units of the quantile head, (n, n_quantity)."""
+        third = 1.0 / 3.0
+        values = torch.cat([mass_fraction.pow(third), light_fraction.pow(third), metallicity, scalars], 1)
+        return (values - self.quantity_mean) / self.quantity_std

@@ -1,0 +1,194 @@
+"""JointPosterior: an autoregressive mixture density over all 16 fractions, 16 [M/H], A_V and M/L.
+
+The fractions are written as a stick that is broken from the youngest bin on, so that every draw sums to
+1 and an empty bin is a place in the distribution and not a singularity. Each variable in turn has a
+mixture of Gaussians whose parameters depend on the latent vector and on the variables before it: the
+chain rule makes that a full joint density (Germain et al. 2015, MADE, arXiv:1502.03509; Papamakarios
+et al. 2017, arXiv:1705.07057).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["JointPosterior", "from_variables", "n_variable", "to_variables"]
+
+#: Logits of stick pieces are cut here: 6e-6 of the mass that is left, either way.
+_LOGIT_LIMIT = 12.0
+#: Variables are scaled to order 1.
+_LOGIT_SCALE = 4.0
+#: Width that a cut logit (an empty bin) gets in training, so that its density stays finite.
+_JITTER = 0.5
+
+
+def n_variable(n_age: int) -> int:
+    """Number of variables of the joint posterior: A_V, broken sticks, [M/H] of each bin, log M/L."""
+    return 2 * n_age + 1
+
+
+def to_variables(mass_fraction: Tensor, metallicity: Tensor, a_v: Tensor, log_mass_to_light: Tensor) -> Tensor:
+    """Histories as unbounded variables of order 1.
+
+    Parameters
+    ----------
+    mass_fraction, metallicity : Tensor, shape (n, n_age)
+        Fractions and [M/H] (dex).
+    a_v, log_mass_to_light : Tensor, shape (n,)
+        mag, and log10 of M_sun formed per attenuated L_sun,V.
+
+    Returns
+    -------
+    Tensor, shape (n, 2 n_age + 1)
+    """
+    rest = mass_fraction.flip(1).cumsum(1).flip(1)  # mass in this bin and all older ones, (n, n_age)
+    tiny = math.exp(-_LOGIT_LIMIT)
+    piece = (mass_fraction[:, :-1] / rest[:, :-1].clamp(min=1e-12)).clamp(tiny, 1 - tiny)
+    logit = torch.logit(piece).clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT) / _LOGIT_SCALE
+    return torch.cat([a_v[:, None], logit, metallicity / 0.5, log_mass_to_light[:, None]], 1)
+
+
+def from_variables(variables: Tensor, n_age: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The way back: mass fractions, [M/H], A_V and log M/L; A_V is not below 0.
+
+    Parameters
+    ----------
+    variables : Tensor, shape (n, 2 n_age + 1)
+    n_age : int
+
+    Returns
+    -------
+    mass_fraction, metallicity : Tensor, shape (n, n_age)
+    a_v, log_mass_to_light : Tensor, shape (n,)
+    """
+    logit = variables[:, 1:n_age] * _LOGIT_SCALE
+    # Beyond the cut there is nothing to resolve: an empty bin is empty.
+    piece = torch.sigmoid(logit)
+    piece = torch.where(logit < -_LOGIT_LIMIT + 1, 0.0, piece)
+    piece = torch.where(logit > _LOGIT_LIMIT - 1, 1.0, piece)
+    left = torch.cat([torch.ones_like(piece[:, :1]), (1 - piece).cumprod(1)], 1)  # (n, n_age)
+    mass_fraction = torch.cat([piece, torch.ones_like(piece[:, :1])], 1) * left
+    metallicity = variables[:, n_age:-1] * 0.5
+    return mass_fraction, metallicity, variables[:, 0].clamp(min=0.0), variables[:, -1]
+
+
+class JointPosterior(nn.Module):
+    """Density of the variables given a latent vector.
+
+    Parameters
+    ----------
+    n_latent : int
+        Length of the latent vector.
+    n_age : int
+        Age bins.
+    n_context : int
+        Width of the compressed latent vector.
+    n_hidden : int
+        Hidden units per variable.
+    n_mixture : int
+        Gaussians per conditional.
+    """
+
+    def __init__(self, n_latent: int, n_age: int, n_context: int = 128, n_hidden: int = 12, n_mixture: int = 8):
+        super().__init__()
+        self.n_age = n_age
+        self.n_variable = n_variable(n_age)
+        self.n_hidden = n_hidden
+        self.n_mixture = n_mixture
+        width = self.n_variable * n_hidden
+        self.context = nn.Linear(n_latent, n_context)
+        self.first = nn.Linear(self.n_variable + n_context, width)
+        self.second = nn.Linear(width + n_context, width)
+        self.last = nn.Linear(width + n_context, self.n_variable * 3 * n_mixture)
+        # Hidden units belong to a variable and see the variables before it only.
+        of_unit = torch.arange(self.n_variable).repeat_interleave(n_hidden)
+        of_output = torch.arange(self.n_variable).repeat_interleave(3 * n_mixture)
+        of_input = torch.arange(self.n_variable)
+        everyone = torch.full((n_context,), -1)
+        self.register_buffer("mask_1", (torch.cat([of_input, everyone]) < of_unit[:, None]).float(), persistent=False)
+        self.register_buffer("mask_2", (torch.cat([of_unit, everyone]) <= of_unit[:, None]).float(), persistent=False)
+        self.register_buffer(
+            "mask_3", (torch.cat([of_unit, everyone]) <= of_output[:, None]).float(), persistent=False
+        )
+
+    def _parameters_of(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights, means and log widths (..., n_mixture) of the mixtures."""
+        weight, mean, width = raw.split(self.n_mixture, -1)
+        spread = torch.linspace(-1.5, 1.5, self.n_mixture, device=raw.device)
+        return weight.log_softmax(-1), mean + spread, (width - 1.0).clamp(-5.0, 2.0)
+
+    def log_prob(self, variables: Tensor, latent: Tensor) -> Tensor:
+        """Log density of each row.
+
+        Parameters
+        ----------
+        variables : Tensor, shape (n, n_variable)
+        latent : Tensor, shape (n, n_latent)
+
+        Returns
+        -------
+        Tensor, shape (n,)
+        """
+        context = functional.silu(self.context(latent))
+        hidden = torch.cat([variables, context], 1)
+        hidden = functional.silu(functional.linear(hidden, self.first.weight * self.mask_1, self.first.bias))
+        hidden = torch.cat([hidden, context], 1)
+        hidden = functional.silu(functional.linear(hidden, self.second.weight * self.mask_2, self.second.bias))
+        hidden = torch.cat([hidden, context], 1)
+        raw = functional.linear(hidden, self.last.weight * self.mask_3, self.last.bias)
+        weight, mean, width = self._parameters_of(raw.view(len(raw), self.n_variable, -1))
+        deviation = (variables[..., None] - mean) * torch.exp(-width)
+        density = weight - 0.5 * deviation**2 - width - 0.5 * math.log(2 * math.pi)
+        return density.logsumexp(-1).sum(-1)
+
+    def jitter(self, variables: Tensor) -> Tensor:
+        """Spread the logits of empty and full pieces beyond the cut, so that they have a finite density."""
+        logit = variables[:, 1 : self.n_age]
+        limit = _LOGIT_LIMIT / _LOGIT_SCALE
+        noise = torch.randn_like(logit).abs() * (_JITTER / _LOGIT_SCALE)
+        logit = torch.where(logit <= -limit + 1e-4, logit - noise, logit)
+        logit = torch.where(logit >= limit - 1e-4, logit + noise, logit)
+        return torch.cat([variables[:, :1], logit, variables[:, self.n_age :]], 1)
+
+    @torch.no_grad()
+    def sample(self, latent: Tensor, n_draw: int, generator: torch.Generator) -> Tensor:
+        """Draws from the joint posterior.
+
+        Each variable needs only its own hidden units, so all draws together cost one pass.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (n, n_latent)
+        n_draw : int
+            Draws per row.
+        generator : torch.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        Tensor, shape (n, n_draw, n_variable)
+        """
+        context = functional.silu(self.context(latent)).repeat_interleave(n_draw, 0)
+        rows, n_hidden = len(context), self.n_hidden
+        variables = context.new_zeros(rows, self.n_variable)
+        first = context.new_zeros(rows, self.n_variable * n_hidden)
+        second = torch.zeros_like(first)
+        n_context = context.shape[1]
+        w1, w2, w3 = self.first.weight, self.second.weight, self.last.weight
+        for i in range(self.n_variable):
+            own = slice(i * n_hidden, (i + 1) * n_hidden)
+            seen = (i + 1) * n_hidden
+            first[:, own] = functional.silu(
+                variables[:, :i] @ w1[own, :i].T + context @ w1[own, -n_context:].T + self.first.bias[own]
+            )
+            second[:, own] = functional.silu(
+                first[:, :seen] @ w2[own, :seen].T + context @ w2[own, -n_context:].T + self.second.bias[own]
+            )
+            out = slice(i * 3 * self.n_mixture, (i + 1) * 3 * self.n_mixture)
+            raw = second[:, :seen] @ w3[out, :seen].T + context @ w3[out, -n_context:].T + self.last.bias[out]
+            weight, mean, width = self._parameters_of(raw)
+            chosen = torch.multinomial(weight.exp(), 1, generator=generator)
+            noise = torch.randn(rows, 1, generator=generator, device=raw.device)
+            variables[:, i : i + 1] = mean.gather(1, chosen) + width.gather(1, chosen).exp() * noise
+        return variables.view(len(latent), n_draw, self.n_variable)

@@ -1,0 +1,299 @@
+"""MockGenerator: from priors to what a telescope would have seen, the whole story on one page."""
+
+import numpy as np
+
+from sfh_cnn.core import ModelContract, config_to_dict
+from sfh_cnn.core.constants import C_KMS, RECENT_YR, SCALAR_NAMES, V_WINDOW_AA
+from sfh_cnn.core.history import mean_log_age, mean_metallicity, recent_fraction
+from sfh_cnn.photometry import band_matrix, load_bandpass
+from sfh_cnn.spectra.broadening import broadening_operator
+from sfh_cnn.ssp import SSPLibrary
+
+from . import observe
+from .amr_prior import draw_metallicity
+from .attenuation import attenuation_curve, transmission
+from .composite import bin_history, library_shares, mass_weights
+from .sfh_prior import draw_mass_fraction
+from .ssp_grid import SSPGrid, metallicity_weights
+
+__all__ = ["MockGenerator"]
+
+#: Mocks that share velocity dispersion, velocity error, redshift and sky.
+GROUP_SIZE = 256
+#: Floor of log_recent_fraction, dex.
+_RECENT_FLOOR = -5.0
+
+
+class MockGenerator:
+    """Makes mock spectra and band fluxes with their truth, in numbered chunks.
+
+    Chunk ``i`` depends on the configuration, its seed, the stellar libraries and ``i`` alone: any number
+    of workers makes the same mocks.
+
+    Parameters
+    ----------
+    config : SynthesisConfig
+    libraries : list of `~sfh_cnn.ssp.SSPLibrary`, optional
+        Instead of reading those that the configuration names.
+    """
+
+    def __init__(self, config, libraries=None):
+        self.config = config
+        self.libraries = [SSPLibrary.read(name) for name in config.libraries] if libraries is None else list(libraries)
+        instrument, redshift = config.instrument, config.observation.redshift_range
+        bandpasses = [load_bandpass(name) for name in instrument.bands]
+        low = min([b.wave_aa[0] for b in bandpasses] + [V_WINDOW_AA[0]]) / (1 + redshift[1]) - 20
+        high = max([b.wave_aa[-1] for b in bandpasses] + [V_WINDOW_AA[1]]) / (1 + redshift[0]) + 20
+        self.wave_aa = instrument.wavelength_grid.wave_aa
+        self.age_grid = config.age_grid
+        self.grid = SSPGrid(
+            self.libraries,
+            self.age_grid.edges_yr,
+            (self.wave_aa[0], self.wave_aa[-1]),
+            (low, high),
+            config.metallicity_range_dex,
+        )
+        self._law_names = tuple(config.dust.laws)
+        laws = (*self._law_names, "birth-cloud")
+        self._law = np.stack([attenuation_curve(name, self.wave_aa) for name in laws])
+        self._law_coarse = np.stack([attenuation_curve(name, self.grid.coarse_wave_aa) for name in laws])
+
+    def contract(self, name=None):
+        """What a network trained on these mocks can promise, as a `~sfh_cnn.core.ModelContract`."""
+        config, observation = self.config, self.config.observation
+        return ModelContract(
+            name=name or config.name,
+            wave_start_aa=config.instrument.wave_start_aa,
+            wave_step_aa=config.instrument.wave_step_aa,
+            n_wave=config.instrument.n_wave,
+            age_edges_yr=tuple(float(edge) for edge in self.age_grid.edges_yr),
+            bands=tuple(config.instrument.bands),
+            band_pivots_aa=tuple(float(load_bandpass(band).pivot_aa) for band in config.instrument.bands),
+            libraries=tuple(
+                {
+                    "name": library.name,
+                    "sha256": library.sha256,
+                    "imf": library.imf,
+                    "reference": library.reference,
+                    "solar_metallicity": library.solar_metallicity,
+                    "license": library.license,
+                }
+                for library in self.libraries
+            ),
+            imf=self.libraries[0].imf,
+            metallicity_range_dex=tuple(config.metallicity_range_dex),
+            domain={
+                "snr": list(observation.snr_range),
+                "redshift": list(observation.redshift_range),
+                "a_v": list(config.dust.a_v_range),
+                "velocity_dispersion_kms": list(observation.velocity_dispersion_range_kms),
+                "calibration_error": [0.0, observation.calibration_error_max],
+                "min_coverage": observation.min_coverage,
+            },
+            synthesis={"sha256": config.sha256(), **config_to_dict(config)},
+        )
+
+    def chunk(self, index, n, observed=True):
+        """Mocks number ``index * n`` to ``(index + 1) * n - 1``.
+
+        Parameters
+        ----------
+        index : int
+            Number of the chunk, from 0.
+        n : int
+            Mocks in the chunk.
+        observed : bool, optional
+            False leaves out noise, masks, cuts, lines and all errors.
+
+        Returns
+        -------
+        dict of ndarray
+            Observed: ``flux``, ``flux_err`` (n, n_wave), ``mask`` (n, n_wave) bool, True is bad;
+            ``band_flux``, ``band_flux_err`` (n, n_band), NaN is missing; all relative to a true V-band flux
+            density of 1 in the observed frame; ``redshift``, ``calibration_error`` (n,).
+            Truth: ``mass_fraction``, ``light_fraction``, ``metallicity`` (n, n_age) and ``scalars``
+            (n, len(SCALAR_NAMES)); ``family`` and ``enrichment`` (n,), numbers of the families drawn.
+        """
+        rng = np.random.default_rng([self.config.seed, index])
+        truth = self._histories(rng, n)
+        parts = [
+            self._group(rng, {key: value[start : start + GROUP_SIZE] for key, value in truth.items()}, observed)
+            for start in range(0, n, GROUP_SIZE)
+        ]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def _histories(self, rng, n):
+        """Star formation and metallicity histories and their light, without dust."""
+        config, grid = self.config, self.grid
+        mass, family = draw_mass_fraction(rng, n, grid.edges_yr, config.sfh)
+        metallicity, enrichment = draw_metallicity(rng, mass, grid.edges_yr, config.metallicity)
+        shares = library_shares(rng, n, grid.n_library, config.mixed_library_share)
+        index, part = metallicity_weights(metallicity, grid.nodes_dex)
+        v_light = np.einsum("nl,lfm->nfm", shares, grid.v_light)
+        per_mass = np.take_along_axis(v_light, index[..., None], -1)[..., 0] * (1 - part)
+        per_mass += np.take_along_axis(v_light, index[..., None] + 1, -1)[..., 0] * part
+        light = mass * per_mass
+        return {
+            "mass": mass,
+            "fine_metallicity": metallicity,
+            "light": light,
+            "shares": shares,
+            "family": family,
+            "enrichment": enrichment,
+        }
+
+    def _group(self, rng, history, observed):
+        """One group: dust, kinematics, redshift, then everything that happens to an observation."""
+        config, grid, wave_aa = self.config, self.grid, self.wave_aa
+        n = len(history["mass"])
+
+        # Stars, young and old apart, for the young may be dustier.
+        weights = mass_weights(history["mass"], history["fine_metallicity"], grid.nodes_dex)
+        young, old = weights[:, : grid.n_young], weights[:, grid.n_young :]
+        shares = history["shares"]
+        base = np.zeros((n, 1), dtype=np.float32) + 1.0
+
+        # Kinematics and resolution: one operator for the group.
+        z_low, z_high = config.observation.redshift_range
+        redshift = rng.uniform(z_low, min(0.02, z_high) if rng.random() < 0.5 else z_high)
+        limit = config.observation.velocity_error_kms
+        velocity = np.clip(rng.normal(0, limit / 2), -limit, limit) if limit else 0.0
+        sigma_kms = rng.uniform(*config.observation.velocity_dispersion_range_kms)
+        operator = self.kinematics(redshift, sigma_kms, velocity)
+        young_basis = (operator @ grid.young.basis.T).T
+        old_basis = (operator @ grid.old.basis.T).T
+
+        # Dust.
+        law = rng.choice(len(self._law_names), size=n, p=_normalised(config.dust.laws.values()))
+        a_v = _draw_a_v(rng, n, config.dust)
+        extra = a_v * rng.uniform(0, config.dust.birth_cloud_factor, n)
+        extra *= rng.random(n) >= config.dust.no_birth_cloud_share
+        flux, band_spectrum, v_dust_free, v_level = self._dusty_light(
+            (grid.young.project(young, base) @ young_basis, grid.old.project(old, shares) @ old_basis),
+            (
+                grid.coarse_young.project(young, base) @ grid.coarse_young.basis,
+                grid.coarse_old.project(old, shares) @ grid.coarse_old.basis,
+            ),
+            a_v,
+            extra,
+            law,
+        )
+        bands = band_spectrum @ band_matrix(grid.coarse_wave_aa, config.instrument.bands, redshift).astype(np.float32)
+        flux /= v_level[:, None]
+        bands /= v_level[:, None]
+
+        # Truth.
+        mass_fraction, light_fraction, metallicity = bin_history(
+            history["mass"], history["fine_metallicity"], history["light"], grid.parent, self.age_grid.n_age
+        )
+        log_age = self.age_grid.log_ages_dex
+        window = V_WINDOW_AA[1] - V_WINDOW_AA[0]
+        recent = recent_fraction(mass_fraction, self.age_grid.edges_yr, RECENT_YR)
+        scalars = {
+            "mass_weighted_log_age": mean_log_age(mass_fraction, log_age),
+            "light_weighted_log_age": mean_log_age(light_fraction, log_age),
+            "mass_weighted_metallicity": mean_metallicity(mass_fraction, metallicity),
+            "light_weighted_metallicity": mean_metallicity(light_fraction, metallicity),
+            "a_v": a_v,
+            "log_mass_to_light": -np.log10(v_dust_free * window),
+            "log_mass_to_light_attenuated": -np.log10(v_level * window),
+            "log_recent_fraction": np.log10(np.maximum(recent, 10**_RECENT_FLOOR)),
+            "velocity_dispersion": np.full(n, sigma_kms),
+            "velocity": np.full(n, velocity),
+        }
+        mock = {
+            "mass_fraction": mass_fraction,
+            "light_fraction": light_fraction,
+            "metallicity": metallicity,
+            "scalars": np.stack([scalars[name] for name in SCALAR_NAMES], axis=1).astype(np.float32),
+            "family": history["family"].astype(np.int8),
+            "enrichment": history["enrichment"].astype(np.int8),
+            "redshift": np.full(n, redshift, dtype=np.float32),
+        }
+        if not observed:
+            return {"flux": flux, "band_flux": bands, **mock}
+        return {**self._observed(rng, flux, bands, redshift, a_v, wave_aa), **mock}
+
+    def kinematics(self, redshift, sigma_kms, velocity_kms=0.0):
+        """Sparse operator from the library's pixels to the network's: line spread, dispersion, velocity error.
+
+        The line spread of the instrument in the rest frame, less that of the library, is added to the
+        velocity dispersion; where the library is the coarser one it stays as it is.
+        """
+        edges = self.config.instrument.wavelength_grid.edges_aa
+        instrument = self.config.instrument.lsf_sigma_aa(edges * (1 + redshift)) / (1 + redshift)
+        library = np.interp(edges, self.grid.source_wave_aa, self.grid.source_sigma_aa)
+        variance = np.maximum(instrument**2 - library**2, 0.0) + (edges * sigma_kms / C_KMS) ** 2
+        return broadening_operator(self.grid.source_wave_aa, edges, np.sqrt(variance), velocity_kms)
+
+    def _dusty_light(self, fine, coarse, a_v, extra, law):
+        """Attenuate young and old light; return spectrum, coarse spectrum and V levels without and with dust."""
+        window = (self.grid.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.grid.coarse_wave_aa <= V_WINDOW_AA[1])
+        v_dust_free = (coarse[0] + coarse[1])[:, window].mean(axis=1)
+        totals = []
+        for (young, old), curves in ((fine, self._law), (coarse, self._law_coarse)):
+            young = young * transmission(extra, curves[-1])
+            total = young + old
+            total *= transmission(a_v, curves[law])
+            totals.append(total)
+        return totals[0], totals[1], v_dust_free, totals[1][:, window].mean(axis=1)
+
+    def _observed(self, rng, flux, bands, redshift, a_v, wave_aa):
+        """Calibration errors, lines, noise, wrong error bars, masks, cuts and band errors."""
+        config, instrument = self.config.observation, self.config.instrument
+        n, n_wave = flux.shape
+        low, high = np.log(config.calibration_error_max / 30), np.log(config.calibration_error_max)
+        calibration = np.exp(rng.uniform(low, high, n)) * (rng.random(n) >= config.no_calibration_error_share)
+        lsf = instrument.lsf_sigma_aa(wave_aa * (1 + redshift)) / (1 + redshift)
+        rows, lines = observe.emission_lines(rng, n, wave_aa, lsf, config.emission_share)
+        flux[rows] += lines
+        bent = np.flatnonzero(calibration > 0)
+        flux[bent] *= observe.calibration_curves(rng, calibration[bent], n_wave, config.calibration_scale_px)
+        mask = observe.coverage_mask(rng, n, wave_aa, config.full_coverage_share, config.min_coverage)
+        observed = wave_aa * (1 + redshift)
+        mask |= (observed < instrument.observed_range_aa[0]) | (observed > instrument.observed_range_aa[1])
+        mask |= observe.draw_masks(rng, n, wave_aa, instrument, redshift, config.masked_share)
+        snr = np.exp(rng.uniform(*np.log(config.snr_range), n)).astype(np.float32)
+        sky = _sky_lines(rng, observed)
+        error = observe.error_shape(rng, flux, sky)
+        # S/N is the ratio of the medians of flux and error.
+        error *= (np.median(flux[:, ::8], axis=1) / snr)[:, None]
+        noisy = observe.add_noise(rng, flux, error)
+        wrong = np.exp(0.5 * np.log(config.error_factor) * rng.standard_normal(n))
+        wrong = np.clip(wrong, 1 / config.error_factor, config.error_factor)
+        wrong[rng.random(n) < config.right_error_share] = 1.0
+        error *= wrong[:, None].astype(np.float32)
+        band_flux, band_flux_err = observe.add_band_errors(rng, bands, config, calibration)
+        return {
+            "flux": noisy,
+            "flux_err": error,
+            "mask": mask,
+            "band_flux": band_flux,
+            "band_flux_err": band_flux_err,
+            "calibration_error": calibration.astype(np.float32),
+        }
+
+
+def _normalised(weights):
+    weights = np.array(list(weights), dtype=float)
+    return weights / weights.sum()
+
+
+def _draw_a_v(rng, n, dust):
+    """Half of the mocks even in A_V, half crowded towards the low end."""
+    low, high = dust.a_v_range
+    share = rng.random(n)
+    return low + (high - low) * np.where(rng.random(n) < 0.5, share, share**3)
+
+
+def _sky_lines(rng, observed_aa):
+    """Extra error at sky lines: a forest that grows redward of 7000 Angstrom, as OH does, and a few in the blue."""
+    n_line = 120
+    centre = np.concatenate([rng.uniform(7200, 10400, n_line), [5577.3, 5891.0, 6300.3, 6363.8]])
+    height = np.concatenate([rng.exponential(0.8, n_line), rng.uniform(0.5, 3.0, 4)])
+    centre, height = centre[np.argsort(centre)], height[np.argsort(centre)]
+    near = np.searchsorted(centre, observed_aa).clip(1, len(centre) - 1)
+    sky = np.zeros(len(observed_aa), dtype=np.float32)
+    for index in (near - 1, near):
+        sky += height[index] * np.exp(-0.5 * ((observed_aa - centre[index]) / 1.8) ** 2)
+    return sky

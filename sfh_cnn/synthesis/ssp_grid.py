@@ -1,0 +1,261 @@
+"""SSPGrid: stellar libraries on common ages, [M/H] and resolution, compressed for fast mixing.
+
+Mock spectra are sums over fine age bins of SSPs at the metallicity of each bin. The SSPs of all
+libraries, averaged over the fine bins, are compressed by singular value decomposition, separately for
+stars younger than 10 Myr (which may be dustier) and older ones, so that one mock costs a few hundred
+numbers instead of a million.
+"""
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+
+from sfh_cnn.core.constants import FWHM_PER_SIGMA, V_WINDOW_AA
+
+from sfh_cnn.spectra.broadening import smoothing_operator
+
+__all__ = ["CompressedSSP", "SSPGrid", "fine_age_edges"]
+
+#: Sampling of the high-resolution SSPs, Angstrom (the sampling of MILES).
+_SOURCE_STEP_AA = 0.9
+#: Sampling and range of the low-resolution SSPs from which band fluxes are made, Angstrom.
+_COARSE_STEP_AA = 10.0
+#: Age below which stars share the extra attenuation of birth clouds, yr.
+_YOUNG_YR = 1.0e7
+#: Room left at both ends of the grid for broadening and velocity shifts, Angstrom.
+_MARGIN_AA = 70.0
+
+
+def fine_age_edges(age_edges_yr, n_split=5):
+    """Fine age bins inside the network's bins.
+
+    Bins are split evenly in log age; a bin that starts at age 0 is split at 1, 2, 3, ... tenths of its
+    upper edge, for the youngest stars change fastest.
+
+    Parameters
+    ----------
+    age_edges_yr : ndarray, shape (n_age + 1,)
+        Edges of the network's bins, yr.
+    n_split : int, optional
+        Fine bins per bin.
+
+    Returns
+    -------
+    edges_yr : ndarray, shape (n_fine + 1,)
+    parent : ndarray of int, shape (n_fine,)
+        Which of the network's bins each fine bin belongs to.
+    """
+    edges, parent = [age_edges_yr[0]], []
+    for i, (low, high) in enumerate(zip(age_edges_yr[:-1], age_edges_yr[1:], strict=True)):
+        inner = high * np.arange(1, 11) / 10 if low == 0 else np.geomspace(low, high, n_split + 1)[1:]
+        inner[-1] = high
+        edges.extend(inner)
+        parent.extend([i] * len(inner))
+    return np.array(edges), np.array(parent)
+
+
+def _age_average(edges_yr, age_yr, n_sample=24):
+    """Matrix (n_fine, n_age_ssp) that averages SSPs over fine bins at constant SFR.
+
+    SSPs are interpolated linearly in log age; younger than the first or older than the last SSP, the
+    nearest one is taken.
+    """
+    share = (np.arange(n_sample) + 0.5) / n_sample
+    time = edges_yr[:-1, None] + np.diff(edges_yr)[:, None] * share  # (n_fine, n_sample)
+    position = np.interp(np.log10(time), np.log10(age_yr), np.arange(len(age_yr)))
+    low = np.minimum(position.astype(int), len(age_yr) - 2)
+    part = position - low
+    matrix = np.zeros((len(edges_yr) - 1, len(age_yr)))
+    rows = np.arange(len(matrix))[:, None]
+    np.add.at(matrix, (rows, low), (1 - part) / n_sample)
+    np.add.at(matrix, (rows, low + 1), part / n_sample)
+    return matrix
+
+
+def metallicity_weights(metallicity_dex, nodes_dex):
+    """Linear interpolation weights in [M/H].
+
+    Parameters
+    ----------
+    metallicity_dex : ndarray, any shape
+        [M/H]; outside the nodes the nearest node is taken.
+    nodes_dex : ndarray, shape (n_met,)
+        Increasing nodes.
+
+    Returns
+    -------
+    index : ndarray of int
+        Lower node.
+    part : ndarray
+        Weight of the upper node, 0 to 1.
+    """
+    clipped = np.clip(metallicity_dex, nodes_dex[0], nodes_dex[-1])
+    index = np.clip(np.searchsorted(nodes_dex, clipped, side="right") - 1, 0, len(nodes_dex) - 2)
+    part = (clipped - nodes_dex[index]) / (nodes_dex[index + 1] - nodes_dex[index])
+    return index, part
+
+
+class CompressedSSP:
+    """SSP spectra as coefficients times a few basis vectors.
+
+    Each SSP is brought to unit mean before the decomposition, so that faint old populations are
+    reproduced as well, in relative terms, as bright young ones.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n_lib, n_fine, n_met, n_wave)
+        SSP spectra.
+    rank : int
+        Number of basis vectors.
+    """
+
+    def __init__(self, flux, rank):
+        rows = flux.reshape(-1, flux.shape[-1])
+        level = rows.mean(axis=1, keepdims=True)
+        left, value, right = np.linalg.svd(rows / level, full_matrices=False)
+        rank = min(rank, len(value))
+        self.basis = right[:rank].astype(np.float32)  # (rank, n_wave)
+        coefficients = left[:, :rank] * value[:rank] * level
+        self.coefficients = coefficients.reshape(*flux.shape[:-1], rank).astype(np.float32)
+        model = (left[:, :rank] * value[:rank]) @ right[:rank]
+        #: Largest rms residual of any SSP relative to its mean flux.
+        self.max_residual = float(np.sqrt(np.mean((model - rows / level) ** 2, axis=1)).max())
+
+    def project(self, weights, library_share):
+        """Coefficients of composite spectra.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (n_spec, n_fine, n_met), float32
+            Mass formed in each fine bin at each metallicity node.
+        library_share : ndarray, shape (n_spec, n_lib), float32
+            Share of each stellar library; rows sum to 1.
+
+        Returns
+        -------
+        ndarray, shape (n_spec, rank), float32
+        """
+        flat = weights.reshape(len(weights), -1)
+        total = 0.0
+        for i, matrix in enumerate(self.coefficients):
+            total = total + library_share[:, i : i + 1] * (flat @ matrix.reshape(flat.shape[1], -1))
+        return total
+
+
+class SSPGrid:
+    """Stellar libraries ready for mixing.
+
+    The first library is the base: it must cover all ages and metallicities. A further library is scaled
+    to the base's V-band light per mass formed at solar metallicity over their common ages (so that an
+    IMF of another mass normalisation does not look like another mass). Outside its own [M/H] range it
+    follows the base's relative change with [M/H]; below its youngest age the base stands in for it.
+
+    Parameters
+    ----------
+    libraries : list of `~sfh_cnn.ssp.SSPLibrary`
+        Base first.
+    age_edges_yr : ndarray, shape (n_age + 1,)
+        The network's age bins, yr.
+    wave_range_aa : tuple of float
+        Rest-frame range of the network's pixels, Angstrom.
+    band_range_aa : tuple of float
+        Rest-frame range that the bands need, Angstrom.
+    metallicity_range_dex : tuple of float, optional
+        Range of the prior; only nodes around it are kept.
+
+    Attributes
+    ----------
+    edges_yr, parent
+        Fine age bins and the network's bin each belongs to.
+    nodes_dex : ndarray, shape (n_met,)
+        [M/H] nodes.
+    source_wave_aa, coarse_wave_aa : ndarray
+        Wavelengths of the high- and low-resolution SSPs.
+    source_sigma_aa : ndarray
+        Resolution of the high-resolution SSPs (standard deviation), the coarsest of the libraries.
+    young, old, coarse_young, coarse_old : CompressedSSP
+    v_light : ndarray, shape (n_lib, n_fine, n_met)
+        Luminosity in the V window per mass formed, L_sun per M_sun.
+    surviving : ndarray, shape (n_fine, n_met)
+        Surviving share of the mass formed (base library); NaN when it does not state one.
+    """
+
+    def __init__(self, libraries, age_edges_yr, wave_range_aa, band_range_aa, metallicity_range_dex=(-2.0, 0.4)):
+        libraries = [library.to_air() for library in libraries]
+        self.edges_yr, self.parent = fine_age_edges(np.asarray(age_edges_yr, dtype=float))
+        low, high = metallicity_range_dex
+        nodes = np.unique(np.concatenate([np.round(library.metallicity_dex, 4) for library in libraries]))
+        self.nodes_dex = nodes[max(np.sum(nodes <= low) - 1, 0) : np.sum(nodes < high) + 1]
+        self.source_wave_aa = np.arange(wave_range_aa[0] - _MARGIN_AA, wave_range_aa[1] + _MARGIN_AA, _SOURCE_STEP_AA)
+        self.coarse_wave_aa = np.arange(band_range_aa[0], band_range_aa[1], _COARSE_STEP_AA) + _COARSE_STEP_AA / 2
+        resolution = [
+            np.interp(self.source_wave_aa, library.wave_aa, library.lsf_fwhm_aa) / FWHM_PER_SIGMA
+            for library in libraries
+        ]
+        self.source_sigma_aa = np.max(resolution, axis=0)
+        fine, coarse = [], []
+        for library, sigma_aa in zip(libraries, resolution, strict=True):
+            f, c = self._on_common_grid(library, sigma_aa)
+            if fine:
+                f, c = self._complete(library, f, c, fine[0], coarse[0])
+            fine.append(f)
+            coarse.append(c)
+        fine, coarse = np.array(fine), np.array(coarse)  # (n_lib, n_fine, n_met, n_wave)
+        window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
+        self.v_light = (coarse[..., window].mean(axis=-1) * (V_WINDOW_AA[1] - V_WINDOW_AA[0])).astype(np.float32)
+        self.n_young = int(np.sum(self.edges_yr[1:] <= _YOUNG_YR * (1 + 1e-9)))
+        n = self.n_young
+        self.young, self.old = CompressedSSP(fine[:1, :n], 24), CompressedSSP(fine[:, n:], 40 + 24 * len(libraries))
+        self.coarse_young, self.coarse_old = CompressedSSP(coarse[:1, :n], 20), CompressedSSP(coarse[:, n:], 48)
+        self.surviving = self._surviving(libraries[0])
+        self.n_library = len(libraries)
+
+    def _interpolate(self, values, library):
+        """SSP values (n_met, n_age_ssp, ...) of a library at (n_fine, n_met)."""
+        average = _age_average(self.edges_yr, library.age_yr)
+        by_age = np.tensordot(average, values, axes=(1, 1))  # (n_fine, n_met_ssp, ...)
+        index, part = metallicity_weights(self.nodes_dex, library.metallicity_dex)
+        part = part.reshape(-1, *[1] * (values.ndim - 2))
+        return by_age[:, index] * (1 - part) + by_age[:, index + 1] * part
+
+    def _on_common_grid(self, library, sigma_aa):
+        """One library at the common ages, metallicities, wavelengths and resolution."""
+        source = (library.wave_aa > self.source_wave_aa[0] - 20) & (library.wave_aa < self.source_wave_aa[-1] + 20)
+        by_node = self._interpolate(library.flux[..., source].astype(float), library)
+        spline = make_interp_spline(library.wave_aa[source], by_node, k=3, axis=-1)
+        fine = spline(self.source_wave_aa)
+        excess = np.sqrt(np.maximum(self.source_sigma_aa**2 - sigma_aa**2, 0.0))
+        if excess.max() > 0.05:
+            fine = fine @ smoothing_operator(self.source_wave_aa, excess).T
+        # Flux-conserving means over the coarse pixels, from the cumulative integral.
+        wave = library.wave_aa.astype(float)
+        whole = self._interpolate(library.flux.astype(float), library)
+        steps = 0.5 * (whole[..., 1:] + whole[..., :-1]) * np.diff(wave)
+        integral = np.concatenate([np.zeros_like(steps[..., :1]), np.cumsum(steps, axis=-1)], axis=-1)
+        edges = np.append(self.coarse_wave_aa, self.coarse_wave_aa[-1] + _COARSE_STEP_AA) - _COARSE_STEP_AA / 2
+        at_edges = make_interp_spline(wave, integral, k=1, axis=-1)(np.clip(edges, wave[0], wave[-1]))
+        return fine, np.diff(at_edges, axis=-1) / _COARSE_STEP_AA
+
+    def _complete(self, library, fine, coarse, base_fine, base_coarse):
+        """Scale a further library to the base and fill ages and metallicities that it lacks."""
+        covered = self.edges_yr[:-1] >= library.age_yr[0] * 0.99
+        solar = np.argmin(np.abs(self.nodes_dex))
+        window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
+        ratio = base_coarse[..., window].mean(axis=-1) / coarse[..., window].mean(axis=-1)
+        scale = np.exp(np.mean(np.log(ratio[covered, solar])))
+        fine, coarse = fine * scale, coarse * scale
+        low = np.argmin(np.abs(self.nodes_dex - library.metallicity_dex[0]))
+        high = np.argmin(np.abs(self.nodes_dex - library.metallicity_dex[-1]))
+        edge = np.clip(np.arange(len(self.nodes_dex)), low, high)
+        for own, base in ((fine, base_fine), (coarse, base_coarse)):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                own *= np.nan_to_num(base / base[:, edge], nan=1.0, posinf=1.0)
+            own[~covered] = base[~covered]
+            # A library may stop in the ultraviolet or infrared before the bands do.
+        beyond = (self.coarse_wave_aa < library.wave_aa[0]) | (self.coarse_wave_aa > library.wave_aa[-1])
+        coarse[..., beyond] = base_coarse[..., beyond]
+        return fine, coarse
+
+    def _surviving(self, library):
+        if library.surviving_fraction is None:
+            return np.full((len(self.parent), len(self.nodes_dex)), np.nan)
+        return self._interpolate(np.asarray(library.surviving_fraction, dtype=float), library)

@@ -1,0 +1,88 @@
+"""LitSFHNet: optimiser, schedule, moving average and validation for lightning."""
+
+import copy
+import math
+
+import lightning
+import torch
+
+from sfh_cnn.core.constants import SCALAR_NAMES
+
+from .losses import INPUT_NAMES, joint_loss
+from .metrics import MEANS, mean_scores
+
+__all__ = ["LitSFHNet"]
+
+
+class LitSFHNet(lightning.LightningModule):
+    """Trains a network and keeps a moving average of its weights, which is what is validated and released.
+
+    Parameters
+    ----------
+    network : SFHNet
+        Initialised.
+    config : TrainingConfig
+    """
+
+    def __init__(self, network, config):
+        super().__init__()
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.config = config
+        self._predicted = []
+
+    def on_fit_start(self):
+        # A loaded or freshly initialised network has buffers that the copy made in __init__ may lack.
+        if self.global_step == 0:
+            self.average.load_state_dict(self.network.state_dict())
+
+    def training_step(self, batch, _):
+        loss, parts = joint_loss(self.network, batch, self.config.loss)
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, on_step=False, on_epoch=True)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_batch_end(self, *_):
+        # Early on the average must not remember the first steps: its memory grows with the run.
+        keep = 1.0 - 1.0 / min(self.config.average_steps, 1.0 + self.global_step / 4)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - keep)
+
+    def validation_step(self, batch, _):
+        loss, parts = joint_loss(self.average, batch, self.config.loss)
+        quantiles = self.average(*[batch[name] for name in INPUT_NAMES])["scalar_quantiles"]
+        self._predicted.append((quantiles[:, : len(MEANS)].cpu(), batch["scalars"][:, : len(MEANS)].cpu()))
+        self.log("val/loss", loss, on_epoch=True, sync_dist=True)
+        self.log_dict({f"val/{name}": value for name, value in parts.items()}, on_epoch=True, sync_dist=True)
+
+    def on_validation_epoch_end(self):
+        quantiles, truth = (torch.cat(parts) for parts in zip(*self._predicted, strict=True))
+        self._predicted.clear()
+        scores = mean_scores(quantiles[..., quantiles.shape[-1] // 2].numpy(), truth.numpy())
+        inside = (truth >= quantiles[..., 1]) & (truth <= quantiles[..., -2])
+        for i, name in enumerate(SCALAR_NAMES[: len(MEANS)]):
+            self.log(f"val/scatter_{name}", scores[name]["scatter"], prog_bar=True)
+            self.log(f"val/coverage68_{name}", inside[:, i].float().mean())
+
+    def configure_optimizers(self):
+        config = self.config
+        projection = list(self.network.projection.parameters())
+        chosen = {id(parameter) for parameter in projection}
+        rest = [parameter for parameter in self.network.parameters() if id(parameter) not in chosen]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": rest, "lr": config.learning_rate},
+                {"params": projection, "lr": config.learning_rate * config.projection_learning_rate},
+            ],
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+        )
+        n_step, n_flat = config.n_step, config.n_step * (1 - config.decay_share)
+
+        def schedule(step):
+            warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+            decayed = min(max(step - n_flat, 0) / max(n_step - n_flat, 1), 1.0)
+            return warm * (0.5 + 0.5 * math.cos(math.pi * decayed) + 1e-3)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

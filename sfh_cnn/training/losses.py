@@ -1,0 +1,80 @@
+"""joint_loss(): what the network is rewarded for."""
+
+import torch
+from torch.nn import functional
+
+from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
+from sfh_cnn.network import to_variables
+
+__all__ = ["INPUT_NAMES", "joint_loss", "pinball"]
+
+#: Entries of a batch that the network sees, in the order of its arguments.
+INPUT_NAMES = ("flux", "flux_err", "mask", "band_flux", "band_flux_err", "redshift", "calibration_error")
+#: Kinematics are by-products: they steer the network less than populations do.
+_SCALAR_WEIGHT = {"velocity_dispersion": 0.3, "velocity": 0.3, "log_recent_fraction": 0.7}
+
+
+def pinball(quantiles, target):
+    """Pinball loss, averaged over the levels; its minimum is at the quantiles of the posterior.
+
+    Parameters
+    ----------
+    quantiles : Tensor, shape (..., n_level)
+    target : Tensor, shape (...)
+
+    Returns
+    -------
+    Tensor, shape (...)
+
+    References
+    ----------
+    Koenker & Bassett 1978, Econometrica 46, 33.
+    """
+    level = torch.tensor(QUANTILE_LEVELS, dtype=quantiles.dtype, device=quantiles.device)
+    error = target[..., None] - quantiles
+    return torch.maximum(level * error, (level - 1) * error).mean(-1)
+
+
+def joint_loss(network, batch, weights):
+    """Sum of the terms and each of them.
+
+    Parameters
+    ----------
+    network : SFHNet
+    batch : dict of Tensor
+        From a `MockStream`.
+    weights : LossConfig
+
+    Returns
+    -------
+    total : Tensor
+    parts : dict of Tensor
+        Unweighted terms, detached.
+    """
+    n_age = network.n_age
+    latent = network.encode(*[batch[name] for name in INPUT_NAMES])
+    logits, quantiles = network.heads(latent)
+    mass, light, metallicity, scalars = (
+        batch[name] for name in ("mass_fraction", "light_fraction", "metallicity", "scalars")
+    )
+    log_share = functional.log_softmax(logits, -1)
+    # Less the entropy of the truth, so that a perfect prediction scores 0.
+    truth = torch.stack([mass, light], 1)
+    cross_entropy = (torch.xlogy(truth, truth) - truth * log_share).sum(-1).mean(0).sum()
+    score = pinball(quantiles, network.targets(mass, light, metallicity, scalars))  # (n, n_quantity)
+    matter = 0.02 + 0.5 * (mass + light)
+    matter = matter / matter.sum(1, keepdim=True)
+    scalar_weight = torch.tensor([_SCALAR_WEIGHT.get(name, 1.0) for name in SCALAR_NAMES], device=score.device)
+    parts = {
+        "fractions": cross_entropy,
+        "fraction_quantiles": score[:, : 2 * n_age].mean(),
+        "metallicity": (score[:, 2 * n_age : 3 * n_age] * matter).sum(1).mean(),
+        "scalars": (score[:, 3 * n_age :] * scalar_weight).mean(),
+    }
+    if weights.posterior > 0:
+        a_v = scalars[:, SCALAR_NAMES.index("a_v")]
+        mass_to_light = scalars[:, SCALAR_NAMES.index("log_mass_to_light_attenuated")]
+        variables = network.posterior.jitter(to_variables(mass, metallicity, a_v, mass_to_light))
+        parts["posterior"] = -network.posterior.log_prob(variables, latent).mean() / network.posterior.n_variable
+    total = sum(getattr(weights, name) * value for name, value in parts.items())
+    return total, {name: value.detach() for name, value in parts.items()}

@@ -1,0 +1,169 @@
+"""train(): from a configuration to a checkpoint, resumable."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict
+from sfh_cnn.network import SFHNet
+from sfh_cnn.synthesis import MockGenerator
+
+from .dataset import HELD_OUT, MockStream, to_tensors
+from .initialise import initialise
+
+__all__ = ["build_network", "train"]
+
+
+def build_network(config, generator):
+    """A network with its scales and first layer set from mocks.
+
+    Parameters
+    ----------
+    config : RunConfig
+    generator : MockGenerator
+
+    Returns
+    -------
+    SFHNet
+    """
+    torch.manual_seed(config.training.seed)
+    network = SFHNet(generator.contract(), config.network)
+    first, n = HELD_OUT["calibration"] - 2, config.training.n_initial
+    observed = to_tensors(generator.chunk(first, n))
+    clean = to_tensors(generator.chunk(first + 1, n, observed=False))
+    initialise(network, observed, clean)
+    return network
+
+
+def train(config, folder, resume=False, init_from=None, libraries=None, n_thread=None, progress_bar=True, **trainer):
+    """Train a network.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What to synthesise, what network, how to train.
+    folder : str or `pathlib.Path`
+        Checkpoints (``last.ckpt``), ``config.json`` and logs go here.
+    resume : bool, optional
+        Continue from ``last.ckpt`` in the folder; its configuration must be the same.
+    init_from : dict, optional
+        State of another network to start from (fine-tuning).
+    libraries : list of SSPLibrary, optional
+        Instead of reading those that the configuration names.
+    n_thread : int, optional
+        Threads of torch in this process.
+    progress_bar : bool, optional
+        Show lightning's progress bar.
+    **trainer
+        Passed to `lightning.Trainer` (accelerator, devices, strategy, ...).
+
+    Returns
+    -------
+    SFHNet
+        The moving average of the trained network.
+
+    Raises
+    ------
+    SFHCNNError
+        If the folder holds another run, or there is nothing to resume.
+    """
+    from sfh_cnn.core import require
+
+    lightning = require("lightning", extra="train")
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+    from lightning.pytorch.loggers import CSVLogger
+
+    from .lightning_module import LitSFHNet
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, record = folder / "last.ckpt", folder / "config.json"
+    settings = config_to_dict(config)
+    if resume:
+        if not checkpoint.exists():
+            raise SFHCNNError(f"nothing to resume: {checkpoint} does not exist")
+        # Tuples become lists in JSON.
+        if json.loads(record.read_text()) != json.loads(json.dumps(settings)):
+            raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
+    elif checkpoint.exists():
+        raise SFHCNNError(f"{folder} holds a run already; pass resume=True (--resume) or take another folder")
+    with atomic_write(record, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1))
+
+    if n_thread:
+        torch.set_num_threads(n_thread)
+    lightning.seed_everything(config.training.seed, verbose=False)
+    generator = MockGenerator(config.synthesis, libraries)
+    network = build_network(config, generator)
+    if init_from is not None:
+        network.load_state_dict(init_from)
+    module = LitSFHNet(network, config.training)
+    callbacks = [ModelCheckpoint(folder, save_last=True, save_top_k=0, enable_version_counter=False)]
+    if config.training.patience:
+        callbacks.append(EarlyStopping("val/loss", patience=config.training.patience))
+    runner = lightning.Trainer(
+        max_steps=config.training.n_step,
+        limit_train_batches=config.training.steps_per_epoch,
+        gradient_clip_val=config.training.gradient_clip,
+        precision=config.training.precision,
+        callbacks=callbacks,
+        logger=CSVLogger(folder, name="", version="log"),
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        log_every_n_steps=config.training.steps_per_epoch,
+        enable_progress_bar=progress_bar,
+        enable_model_summary=False,
+        **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
+    )
+    data = _Data(generator, config.training, checkpoint if resume else None)
+    runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
+    return module.average
+
+
+class _Data:
+    """Streams for the trainer; a resumed run goes on with the batch after the last one it saw."""
+
+    def __init__(self, generator, config, checkpoint):
+        self.generator, self.config = generator, config
+        self.start = 0
+        if checkpoint is not None:
+            self.start = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+
+    def stream(self, runner):
+        """Training batches; one iterator lives through all epochs."""
+        config = self.config
+        return _Endless(
+            MockStream(
+                self.generator,
+                config.batch_size,
+                config.chunk_size,
+                start=self.start,
+                n_worker=config.n_worker,
+                rank=runner.global_rank,
+                world_size=runner.world_size,
+            )
+        )
+
+    def validation(self):
+        """Held-out batches, made once."""
+        config = self.config
+        mocks = to_tensors(self.generator.chunk(HELD_OUT["validation"] // config.n_validation, config.n_validation))
+        size = config.batch_size
+        n_batch = -(-config.n_validation // size)
+        return [
+            {name: value[i * size : (i + 1) * size] for name, value in mocks.items()} for i in range(n_batch)
+        ]
+
+
+class _Endless:
+    """Goes on where the last epoch stopped instead of starting anew."""
+
+    def __init__(self, stream):
+        self._iterator = iter(stream)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._iterator)
