@@ -547,6 +547,11 @@ class SFHResult(DerivedQuantities):
         return self._stored_quantile(name, {}) is not None
 
     @property
+    def has_stored_draws(self):
+        """Whether draws can be had without the network."""
+        return self._n_stored_draws > 0
+
+    @property
     def n_interval_draws(self):
         """Number of draws behind intervals that have no stored quantiles."""
         return INTERVAL_DRAWS if self.engine is not None or not self._n_stored_draws else self._n_stored_draws

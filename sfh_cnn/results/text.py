@@ -54,7 +54,8 @@ def format_interval(value, lower, upper):
     scale = 10.0**exponent
     errors = [error / scale for error in (upper - value, value - lower) if error > 0]
     decimals = int(np.clip(1 - np.floor(np.log10(min(errors))), 0, 4)) if errors else 2
-    numbers = (value / scale, (upper - value) / scale, (lower - value) / scale)
+    # Adding 0.0 turns the minus zero of a rounded small number into zero.
+    numbers = [round(x / scale, decimals) + 0.0 for x in (value, upper - value, lower - value)]
     return (f"{numbers[0]:.{decimals}f}", f"{numbers[1]:+.{decimals}f}", f"{numbers[2]:+.{decimals}f}", exponent)
 
 
@@ -70,7 +71,8 @@ def _main_rows(result):
         lower, upper = (bound.value for bound in result.interval(name))
         number, plus, minus, exponent = format_interval(float(value), float(lower), float(upper))
         power = f"1e{exponent} " if exponent else ""
-        rows.append((info.label, number, plus, minus, f"{power}{info.unit}".strip()))
+        unit = str(info.unit).replace("solMass", "M_sun").replace("solLum", "L_sun")
+        rows.append((info.label, number, plus, minus, f"{power}{unit}".strip()))
     return rows
 
 

@@ -1,0 +1,127 @@
+"""Colours that colour-blind readers can tell apart, and axis labels with units."""
+
+import astropy.units as u
+
+from sfh_cnn.core import SFHCNNError, require
+from sfh_cnn.results import QUANTITIES
+
+__all__ = ["COLORS", "axes_or_new", "axis_label", "need_single", "plot_style", "tex_label", "tex_unit"]
+
+#: The palette of Okabe & Ito (2008), by the role each colour plays here.
+COLORS = {
+    "data": "#4D4D4D",
+    "model": "#D55E00",
+    "history": "#0072B2",
+    "metallicity": "#009E73",
+    "band": "#CC79A7",
+    "masked": "#BBBBBB",
+    "other": "#E69F00",
+}
+
+_TEX_LABEL = {
+    "a_v": "$A_V$",
+    "mass_to_light": "$M/L_V$",
+    "mass_to_light_attenuated": "$M/L_V$ (attenuated)",
+    "mass_weighted_metallicity": r"$\langle$[M/H]$\rangle_M$",
+    "light_weighted_metallicity": r"$\langle$[M/H]$\rangle_L$",
+    "mass_weighted_age": r"$\langle t\rangle_M$",
+    "light_weighted_age": r"$\langle t\rangle_L$",
+    "mass_weighted_log_age": r"$\langle\log t\rangle_M$",
+    "light_weighted_log_age": r"$\langle\log t\rangle_L$",
+    "mass_formed": "$M_{\\rm formed}$",
+    "mass_surviving": "$M_{\\rm surviving}$",
+    "recent_sfr": r"SFR$_{100\,\rm Myr}$",
+    "recent_fraction": r"mass fraction $<$ 100 Myr",
+    "specific_sfr": "sSFR",
+    "t50": "$t_{50}$",
+    "t80": "$t_{80}$",
+    "t90": "$t_{90}$",
+    "sfr": "SFR",
+}
+_TEX_UNIT = {
+    u.dimensionless_unscaled: "",
+    u.dex(u.yr): "dex(yr)",
+    u.M_sun: r"$\mathrm{M}_\odot$",
+    u.M_sun / u.L_sun: r"$\mathrm{M}_\odot\,\mathrm{L}_\odot^{-1}$",
+    u.M_sun / u.yr: r"$\mathrm{M}_\odot$ yr$^{-1}$",
+    1 / u.yr: "yr$^{-1}$",
+    u.M_sun / u.pc**2: r"$\mathrm{M}_\odot$ pc$^{-2}$",
+    u.M_sun / u.yr / u.kpc**2: r"$\mathrm{M}_\odot$ yr$^{-1}$ kpc$^{-2}$",
+}
+
+
+def tex_label(name):
+    """Name of a quantity as matplotlib draws it, without the unit."""
+    return _TEX_LABEL.get(name, QUANTITIES[name].label if name in QUANTITIES else name.replace("_", " "))
+
+
+def tex_unit(unit):
+    """Unit as matplotlib draws it, "" for none."""
+    return _TEX_UNIT.get(unit, unit.to_string("latex_inline"))
+
+
+def axis_label(name, unit=None):
+    """Label of an axis that shows a quantity: its name and, in brackets, its unit.
+
+    Parameters
+    ----------
+    name : str
+        Name of a quantity of `~sfh_cnn.results.SFHResult`.
+    unit : `~astropy.units.Unit`, optional
+        If another than the quantity's own is plotted.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from sfh_cnn.plotting import axis_label
+    >>> axis_label("a_v")
+    '$A_V$ [mag]'
+    """
+    shown = tex_unit(QUANTITIES[name].unit if unit is None else unit) if name in QUANTITIES or unit is not None else ""
+    return f"{tex_label(name)} [{shown}]" if shown else tex_label(name)
+
+
+def plot_style():
+    """Matplotlib settings of the figures, as a context: ``with plot_style(): ...``.
+
+    Returns
+    -------
+    context manager
+        Nothing outside it changes.
+    """
+    settings = {
+        "font.size": 9,
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "axes.linewidth": 0.8,
+        "lines.linewidth": 1.2,
+        "xtick.direction": "in",
+        "ytick.direction": "in",
+        "xtick.top": True,
+        "ytick.right": True,
+        "savefig.dpi": 200,
+        "pdf.fonttype": 42,  # text stays text in the PDF
+    }
+    return require("matplotlib", "plot").rc_context(settings)
+
+
+def axes_or_new(ax):
+    """The axes given, or those of a new figure."""
+    return require("matplotlib.pyplot", "plot").subplots()[1] if ax is None else ax
+
+
+def need_single(result, function):
+    """Refuse a result of many spectra.
+
+    Raises
+    ------
+    SFHCNNError
+    """
+    if not result.scalar:
+        raise SFHCNNError(f"{function} draws one spectrum, got a result of {result.n_spec}; pass result[i]")
