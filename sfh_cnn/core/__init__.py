@@ -7,6 +7,7 @@ from .contract import ModelContract
 from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNError, SFHCNNWarning
 from .files import atomic_write, sha256_of
 from .flags import Flag, flag_names, flag_table
+from .flux_units import parse_flux_unit, strip_solid_angle
 from .optional import require
 from .progress import progress
 from .units import DEX_LOG_AGE, FLUX_UNIT, METALLICITY_UNIT, to_plain, to_quantity
@@ -33,10 +34,12 @@ __all__ = [
     "flag_table",
     "history",
     "load_config",
+    "parse_flux_unit",
     "pixel_edges",
     "progress",
     "require",
     "sha256_of",
+    "strip_solid_angle",
     "to_plain",
     "to_quantity",
 ]

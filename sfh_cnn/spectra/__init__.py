@@ -3,7 +3,6 @@
 from .adapters import ObservedSpectra, read_spectra
 from .broadening import broadening_operator, smoothing_operator
 from .extinction import deredden, galactic_extinction
-from .flux_units import parse_flux_unit, strip_solid_angle
 from .noise import der_snr, estimate_noise
 from .resample import resample_matrix, resample_spectra, resample_to_grid
 from .rest_frame import air_to_vacuum, to_air, to_rest_frame, vacuum_to_air
@@ -16,13 +15,11 @@ __all__ = [
     "deredden",
     "estimate_noise",
     "galactic_extinction",
-    "parse_flux_unit",
     "read_spectra",
     "resample_matrix",
     "resample_spectra",
     "resample_to_grid",
     "smoothing_operator",
-    "strip_solid_angle",
     "to_air",
     "to_rest_frame",
     "vacuum_to_air",

@@ -8,9 +8,8 @@ import numpy as np
 from astropy import log
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, strip_solid_angle
 
-from .flux_units import strip_solid_angle
 from .resample import resample_to_grid
 from .rest_frame import to_air
 

@@ -3,8 +3,7 @@
 import astropy.units as u
 import pytest
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError
-from sfh_cnn.spectra import parse_flux_unit, strip_solid_angle
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, parse_flux_unit, strip_solid_angle
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import warnings
 
 import astropy.units as u
 
-from sfh_cnn.core import SFHCNNError
+from .exceptions import SFHCNNError
 
 __all__ = ["parse_flux_unit", "strip_solid_angle"]
 
@@ -30,7 +30,7 @@ def parse_flux_unit(text):
 
     Examples
     --------
-    >>> from sfh_cnn.spectra import parse_flux_unit
+    >>> from sfh_cnn.core import parse_flux_unit
     >>> parse_flux_unit("10**(-20)*erg/s/cm**2/Ang")
     Unit("1e-20 erg / (Angstrom s cm2)")
     """

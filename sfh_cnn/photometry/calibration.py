@@ -1,0 +1,119 @@
+"""Magnitudes, maggies and detector counts into flux density per wavelength."""
+
+import astropy.units as u
+import numpy as np
+
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, parse_flux_unit, strip_solid_angle, to_plain
+
+from .bandpass import load_bandpass
+
+__all__ = ["flux_per_count", "to_flux_density"]
+
+
+def to_flux_density(value, bandpass, error=None, *, name="photometry"):
+    """Broad-band measurements of any kind into f_lambda at the band's pivot wavelength.
+
+    Parameters
+    ----------
+    value : `~astropy.units.Quantity` or `~astropy.units.Magnitude`
+        Flux density per wavelength or frequency, AB or ST magnitude (``u.ABmag``, ``u.STmag``), or maggies
+        (``u.mgy``, 3631 Jy each). A solid angle in the unit is dropped, as it is for spectra.
+    bandpass : str or Bandpass
+        The band; its pivot wavelength is where f_nu and f_lambda of any source agree.
+    error : `~astropy.units.Quantity`, optional
+        1-sigma error in a unit of the same kind; magnitudes for magnitudes, which are taken to first order,
+        ``0.4 ln(10) flux error``.
+    name : str, optional
+        Name of the argument, for the error message.
+
+    Returns
+    -------
+    flux : ndarray
+        In erg/s/cm2/Angstrom.
+    flux_err : ndarray or None
+        The same for the error.
+
+    Raises
+    ------
+    astropy.units.UnitTypeError
+        If a unit is missing, or a magnitude does not say which system it is in.
+    astropy.units.UnitConversionError
+        If the unit is none of the above.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> from sfh_cnn.photometry import to_flux_density
+    >>> flux, flux_err = to_flux_density(20 * u.ABmag, "F814W", 0.1 * u.mag)
+    >>> print(f"{flux:.3e} +- {flux_err:.1e}")
+    1.676e-17 +- 1.5e-18
+    """
+    equivalencies = u.spectral_density(load_bandpass(bandpass).pivot)
+    if isinstance(value, u.Magnitude):
+        flux = to_plain(value, FLUX_UNIT, name, equivalencies=equivalencies)
+        if error is None:
+            return flux, None
+        return flux, 0.4 * np.log(10) * flux * to_plain(error, u.mag, f"error of {name}")
+    if getattr(value, "unit", None) == u.mag:
+        raise u.UnitTypeError(f"{name} is in mag without a system; give u.ABmag or u.STmag")
+    flux = to_plain(_bare_flux(value), FLUX_UNIT, name, equivalencies=equivalencies)
+    if error is None:
+        return flux, None
+    return flux, to_plain(_bare_flux(error), FLUX_UNIT, f"error of {name}", equivalencies=equivalencies)
+
+
+def _bare_flux(value):
+    """Without a solid angle in the unit, and maggies in Jy."""
+    if not isinstance(value, u.Quantity):
+        return value
+    value = u.Quantity(value.value, strip_solid_angle(value.unit)[0])
+    return value.to(u.Jy, u.zero_point_flux(u.AB)) if value.unit.is_equivalent(u.mgy) else value
+
+
+def flux_per_count(header, name="image"):
+    """Factor from the pixel values of an image to flux density, from its FITS header.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header` or dict
+        With a flux density in ``BUNIT`` (then counts play no role), or ``PHOTFLAM``: erg/s/cm2/Angstrom for one
+        electron or count per second. Pixel values without "/S" in ``BUNIT`` are totals and are divided by
+        ``EXPTIME``; without any ``BUNIT`` they are rates, as in drizzled HST images.
+    name : str, optional
+        Name of the image, for the error message.
+
+    Returns
+    -------
+    factor : float
+        Multiplies pixel values.
+    unit : `~astropy.units.Unit`
+        Of the product, a flux density.
+
+    Raises
+    ------
+    SFHCNNError
+        If the header has neither.
+
+    Examples
+    --------
+    >>> from sfh_cnn.photometry import flux_per_count
+    >>> flux_per_count({"BUNIT": "ELECTRONS/S", "PHOTFLAM": 1.5e-19})
+    (1.5e-19, Unit("erg / (Angstrom s cm2)"))
+    """
+    text = str(header.get("BUNIT", "")).strip()
+    counting = not text or any(word in text.upper() for word in ("ELECTRON", "COUNT", "DN", "ADU", "E-"))
+    if not counting or "PHOTFLAM" not in header:
+        unit = strip_solid_angle(parse_flux_unit(text))[0] if text and not counting else u.dimensionless_unscaled
+        if unit.is_equivalent(FLUX_UNIT, u.spectral_density(5000 * u.AA)):
+            return 1.0, unit
+        raise SFHCNNError(
+            f"the header of {name} has neither PHOTFLAM nor a flux density in BUNIT (it is {text or 'missing'!r}); "
+            "add one of them to the header"
+        )
+    factor = float(header["PHOTFLAM"])
+    rate = not text or "/S" in text.upper().replace(" ", "") or text.upper().endswith(("S-1", "S^-1", "S**-1"))
+    if not rate:
+        if "EXPTIME" not in header:
+            raise SFHCNNError(f"{name} is in {text} and its header has no EXPTIME; divide it by the exposure time")
+        factor /= float(header["EXPTIME"])
+    return factor, FLUX_UNIT
