@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, require
-from sfh_cnn.core.constants import C_KMS, FWHM_PER_SIGMA
+from sfh_cnn.core import SFHCNNError, constants, require
 
 from .library import SSPLibrary
 from .medium import measure_medium
 
 __all__ = ["identify_dsps", "identify_fsps", "read_dsps", "read_fsps"]
 
-_C_AA_S = C_KMS * 1e13
+_C_AA_S = constants.C_KMS * 1e13
 #: Z_sun of the MIST isochrones behind the files of DSPS (Choi et al. 2016).
 _MIST_SOLAR = 0.0142
 _REFERENCE = "Conroy, Gunn & White (2009), ApJ 699, 486; Conroy & Gunn (2010), ApJ 712, 833"
@@ -116,7 +115,7 @@ def read_fsps(population=None):
         metallicity_dex=np.log10(np.asarray(population.zlegend) / solar),
         flux=flux,
         surviving_fraction=np.stack(surviving),
-        lsf_fwhm_aa=FWHM_PER_SIGMA * sigma_kms / C_KMS * wave_aa,
+        lsf_fwhm_aa=constants.FWHM_PER_SIGMA * sigma_kms / constants.C_KMS * wave_aa,
         medium=measure_medium(wave_aa, flux, default="vacuum"),
         imf=_IMF.get(params["imf_type"], "user-defined"),
         solar_metallicity=solar,

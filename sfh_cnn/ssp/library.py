@@ -7,8 +7,7 @@ from functools import cached_property
 import astropy.units as u
 import numpy as np
 
-from sfh_cnn.core import METALLICITY_UNIT, SFHCNNError, to_quantity
-from sfh_cnn.core.constants import V_WINDOW_AA
+from sfh_cnn.core import METALLICITY_UNIT, SFHCNNError, constants, to_quantity
 
 from .medium import air_index
 
@@ -258,7 +257,7 @@ class SSPLibrary:
         SFHCNNError
             If the library does not cover the window.
         """
-        low, high = V_WINDOW_AA
+        low, high = constants.V_WINDOW_AA
         if self.wave_aa[0] > low or self.wave_aa[-1] < high:
             raise SFHCNNError(
                 f"SSP library {self.name!r} covers {self.wave_aa[0]:g}-{self.wave_aa[-1]:g} Angstrom "
@@ -266,7 +265,9 @@ class SSPLibrary:
             )
         inside = (self.wave_aa > low) & (self.wave_aa < high)
         wave_aa = np.concatenate([[low], self.wave_aa[inside], [high]])
-        edges = np.array([[[np.interp(x, self.wave_aa, s) for x in V_WINDOW_AA] for s in row] for row in self.flux])
+        edges = np.array(
+            [[[np.interp(x, self.wave_aa, s) for x in constants.V_WINDOW_AA] for s in row] for row in self.flux]
+        )
         flux = np.concatenate([edges[..., :1], self.flux[..., inside], edges[..., 1:]], axis=-1)
         return np.trapezoid(flux, wave_aa, axis=-1) / (high - low)
 

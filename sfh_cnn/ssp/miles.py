@@ -4,8 +4,7 @@ import re
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError
-from sfh_cnn.core.constants import C_KMS, FWHM_PER_SIGMA
+from sfh_cnn.core import SFHCNNError, constants
 
 from .grid_files import linear_axis, matching_names, open_matching, read_spectrum, stack_grid
 from .library import SSPLibrary
@@ -88,7 +87,7 @@ def read_miles(source):
 
 def _lsf_fwhm(wave_aa):
     """FWHM in Angstrom: Vazdekis et al. (2016), section 2, and Falcon-Barroso et al. (2011) for MILES."""
-    red = FWHM_PER_SIGMA * 60.0 / C_KMS * wave_aa
+    red = constants.FWHM_PER_SIGMA * 60.0 / constants.C_KMS * wave_aa
     return np.select([wave_aa < 3060.8, wave_aa < 3541.4, wave_aa < 8950.4], [3.0, 5.0, 2.51], default=red)
 
 

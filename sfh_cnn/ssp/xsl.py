@@ -4,8 +4,7 @@ import re
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError
-from sfh_cnn.core.constants import C_KMS, FWHM_PER_SIGMA, L_SUN_ERG_S
+from sfh_cnn.core import SFHCNNError, constants
 
 from .grid_files import linear_axis, matching_names, open_matching, read_spectrum, stack_grid
 from .library import SSPLibrary
@@ -66,7 +65,7 @@ def read_xsl(source):
         raise SFHCNNError(f"{source} needs one kind of XSL model (IMF and isochrones), got {found}")
     ((imf, isochrones),) = kinds
     metallicity_dex, age_gyr, flux = stack_grid(spectra, source)
-    flux = flux * (4 * np.pi * _TEN_PARSEC_CM**2 / L_SUN_ERG_S / _MASS_FORMED_MSUN[imf])
+    flux = flux * (4 * np.pi * _TEN_PARSEC_CM**2 / constants.L_SUN_ERG_S / _MASS_FORMED_MSUN[imf])
     wave_aa = 10 * 10 ** linear_axis(header, flux.shape[-1])
     # Dispersions of the three arms of X-shooter, km/s; an overlap has the resolution of the poorer arm.
     sigma_kms = np.select([wave_aa < 5600, wave_aa < 9940], [13.0, 11.0], default=16.0)
@@ -77,7 +76,7 @@ def read_xsl(source):
         metallicity_dex=metallicity_dex,
         flux=flux,
         surviving_fraction=None,
-        lsf_fwhm_aa=FWHM_PER_SIGMA * sigma_kms / C_KMS * wave_aa,
+        lsf_fwhm_aa=constants.FWHM_PER_SIGMA * sigma_kms / constants.C_KMS * wave_aa,
         medium=measure_medium(wave_aa, flux, default="air"),
         imf=_IMF[imf],
         solar_metallicity=_SOLAR[isochrones],
