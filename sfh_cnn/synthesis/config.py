@@ -153,7 +153,6 @@ class SynthesisConfig:
     mixed_library_share: float = 0.4
     #: Age bins in yr, youngest first; empty for the default 16 bins.
     age_edges_yr: tuple[float, ...] = ()
-    metallicity_range_dex: tuple[float, float] = (-2.0, 0.4)
     seed: int = 1
     instrument: InstrumentConfig = dataclasses.field(default_factory=InstrumentConfig)
     sfh: SFHPrior = dataclasses.field(default_factory=SFHPrior)
@@ -164,7 +163,6 @@ class SynthesisConfig:
     def __post_init__(self):
         if not self.libraries:
             raise SFHCNNError("libraries needs at least one stellar library")
-        _check_range("metallicity_range_dex", self.metallicity_range_dex)
         self.age_grid  # noqa: B018 (the grid checks itself)
 
     @property
@@ -176,5 +174,6 @@ class SynthesisConfig:
 
     def sha256(self):
         """Hash of the configuration, seed included."""
-        text = json.dumps(config_to_dict(self), sort_keys=True)
+        # Not sorted: the order of the families decides which draw goes to which.
+        text = json.dumps(config_to_dict(self))
         return hashlib.sha256(text.encode()).hexdigest()

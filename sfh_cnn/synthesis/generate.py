@@ -10,7 +10,7 @@ from sfh_cnn.spectra.broadening import broadening_operator
 from sfh_cnn.ssp import SSPLibrary
 
 from . import observe
-from .amr_prior import draw_metallicity
+from .amr_prior import METALLICITY_RANGE_DEX, draw_metallicity
 from .attenuation import attenuation_curve, transmission
 from .composite import bin_history, library_shares, mass_weights
 from .sfh_prior import draw_mass_fraction
@@ -51,7 +51,7 @@ class MockGenerator:
             self.age_grid.edges_yr,
             (self.wave_aa[0], self.wave_aa[-1]),
             (low, high),
-            config.metallicity_range_dex,
+            METALLICITY_RANGE_DEX,
         )
         self._law_names = tuple(config.dust.laws)
         laws = (*self._law_names, "birth-cloud")
@@ -81,7 +81,7 @@ class MockGenerator:
                 for library in self.libraries
             ),
             imf=self.libraries[0].imf,
-            metallicity_range_dex=tuple(config.metallicity_range_dex),
+            metallicity_range_dex=tuple(METALLICITY_RANGE_DEX),
             domain={
                 "snr": list(observation.snr_range),
                 "redshift": list(observation.redshift_range),

@@ -21,6 +21,8 @@ _SOURCE_STEP_AA = 0.9
 _COARSE_STEP_AA = 10.0
 #: Age below which stars share the extra attenuation of birth clouds, yr.
 _YOUNG_YR = 1.0e7
+#: Nodes of [M/H] closer than this are one.
+_NODE_DISTANCE_DEX = 0.05
 #: Room left at both ends of the grid for broadening and velocity shifts, Angstrom.
 _MARGIN_AA = 70.0
 
@@ -183,7 +185,10 @@ class SSPGrid:
         libraries = [library.to_air() for library in libraries]
         self.edges_yr, self.parent = fine_age_edges(np.asarray(age_edges_yr, dtype=float))
         low, high = metallicity_range_dex
-        nodes = np.unique(np.concatenate([np.round(library.metallicity_dex, 4) for library in libraries]))
+        nodes = libraries[0].metallicity_dex
+        for library in libraries[1:]:  # libraries that nearly agree on a node share it
+            far = np.abs(library.metallicity_dex[:, None] - nodes).min(axis=1) > _NODE_DISTANCE_DEX
+            nodes = np.sort(np.concatenate([nodes, library.metallicity_dex[far]]))
         self.nodes_dex = nodes[max(np.sum(nodes <= low) - 1, 0) : np.sum(nodes < high) + 1]
         self.source_wave_aa = np.arange(wave_range_aa[0] - _MARGIN_AA, wave_range_aa[1] + _MARGIN_AA, _SOURCE_STEP_AA)
         self.coarse_wave_aa = np.arange(band_range_aa[0], band_range_aa[1], _COARSE_STEP_AA) + _COARSE_STEP_AA / 2
@@ -225,7 +230,8 @@ class SSPGrid:
         fine = spline(self.source_wave_aa)
         excess = np.sqrt(np.maximum(self.source_sigma_aa**2 - sigma_aa**2, 0.0))
         if excess.max() > 0.05:
-            fine = fine @ smoothing_operator(self.source_wave_aa, excess).T
+            operator = smoothing_operator(self.source_wave_aa, excess)
+            fine = (operator @ fine.reshape(-1, fine.shape[-1]).T).T.reshape(fine.shape)
         # Flux-conserving means over the coarse pixels, from the cumulative integral.
         wave = library.wave_aa.astype(float)
         whole = self._interpolate(library.flux.astype(float), library)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader
 
 from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict
 from sfh_cnn.network import SFHNet
@@ -151,9 +152,8 @@ class _Data:
         mocks = to_tensors(self.generator.chunk(HELD_OUT["validation"] // config.n_validation, config.n_validation))
         size = config.batch_size
         n_batch = -(-config.n_validation // size)
-        return [
-            {name: value[i * size : (i + 1) * size] for name, value in mocks.items()} for i in range(n_batch)
-        ]
+        batches = [{name: value[i * size : (i + 1) * size] for name, value in mocks.items()} for i in range(n_batch)]
+        return DataLoader(batches, batch_size=None)
 
 
 class _Endless:
