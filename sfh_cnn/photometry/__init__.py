@@ -1,5 +1,6 @@
 """Floor 1: light through bands, measured and synthetic."""
 
+from .aperture import measure_bands
 from .bandpass import Bandpass, available_bandpasses, load_bandpass, register_bandpass
 from .calibration import flux_per_count, to_flux_density
 from .synthetic import band_flux, band_matrix
@@ -12,6 +13,7 @@ __all__ = [
     "band_matrix",
     "flux_per_count",
     "load_bandpass",
+    "measure_bands",
     "read_photometry",
     "register_bandpass",
     "to_flux_density",
