@@ -178,7 +178,7 @@ def plot_amr(result, ax=None, *, time="log", level=0.6827, color=None, label=Non
         ax.set_ylim(low - 0.25, high + 0.1)
     note = ax.text(
         0.98,
-        0.03,
+        0.06,
         "dotted: light-weighted mean; faded: little light",
         fontsize=7,
         color=COLORS["data"],

@@ -25,7 +25,7 @@ def _scale(flux):
 
 
 def _flux_label(power):
-    return "$f_\\lambda$\n" + rf"[$10^{{{power}}}$ erg s$^{{-1}}$ cm$^{{-2}}$ $\mathrm{{\AA}}^{{-1}}$]"
+    return "$f_\\lambda$\n" + rf"[$10^{{{power}}}\,$erg/s/cm$^2$/$\mathrm{{\AA}}$]"
 
 
 def _runs(bad):

@@ -21,6 +21,7 @@ _NUMBERS = (
     "mass_formed",
     "recent_sfr",
 )
+_LABEL = {name: tex_label(name) for name in ("a_v", "mass_to_light")}
 #: Narrower than this, panels go below each other.
 _WIDE_IN = 5.0
 #: Height of a label with its number.
@@ -45,7 +46,7 @@ def _write_numbers(result, where, per_line):
     for i, name in enumerate(names):
         x, y = (i % per_line + 0.5) / per_line, 1 - (i // per_line) / n_line
         style = {"ha": "center", "va": "top", "fontsize": 7.5}
-        where.text(x, y, tex_label(name), color=COLORS["data"], **style)
+        where.text(x, y, _LABEL.get(name, QUANTITIES[name].label), color=COLORS["data"], **style)
         where.text(x, y - 0.4 / n_line, _number(result, name), **{**style, "fontsize": 8.5})
     if result.flags:
         where.text(0.5, 0.6 / n_line, "flags: " + ", ".join(result.flag_names()), ha="center", fontsize=7.5, va="top")
@@ -90,7 +91,7 @@ def plot_summary(result, fig=None, *, kind=None, time="log", level=0.6827, title
         has_spectrum = result.spectra is not None and (result.engine is not None or "model_flux" in result.spectra)
         has_bands = has_spectrum and np.isfinite(result.spectra["band_flux"]).any()
         if fig is None:
-            fig = plt.figure(figsize=(7.2, 5.6 if has_spectrum else 3.0))
+            fig = plt.figure(figsize=(7.2, 5.9 if has_spectrum else 3.0))
         fig.set_layout_engine("constrained")
         wide = fig.get_figwidth() >= _WIDE_IN
         per_line = 4 if wide else 2

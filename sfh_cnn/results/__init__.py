@@ -5,6 +5,7 @@ from importlib import import_module
 #: Public names and the module each lives in, imported on first use.
 _PUBLIC = {
     "QUANTITIES": ".quantities",
+    "RadialProfile": ".sfh_maps",
     "Reconstruction": ".sfh_result",
     "SFHDraws": ".draws",
     "SFHMaps": ".sfh_maps",
@@ -13,7 +14,16 @@ _PUBLIC = {
     "summarise_draws": ".regroup",
 }
 
-__all__ = ["QUANTITIES", "Reconstruction", "SFHDraws", "SFHMaps", "SFHResult", "format_interval", "summarise_draws"]
+__all__ = [
+    "QUANTITIES",
+    "RadialProfile",
+    "Reconstruction",
+    "SFHDraws",
+    "SFHMaps",
+    "SFHResult",
+    "format_interval",
+    "summarise_draws",
+]
 
 
 def __getattr__(name):

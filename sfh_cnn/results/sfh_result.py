@@ -420,6 +420,44 @@ class SFHResult(DerivedQuantities):
 
         return stack_result(self, weights)
 
+    @classmethod
+    def concatenate(cls, results):
+        """Join results of one network, one row after the other.
+
+        Parameters
+        ----------
+        results : sequence of SFHResult
+            At least one, all of the same contract.
+
+        Returns
+        -------
+        SFHResult
+            With what all of them hold: stored draws and spectra are kept only if each has them.
+
+        Raises
+        ------
+        SFHCNNError
+            If there is none or the contracts differ.
+        """
+        results = list(results)
+        if not results:
+            raise SFHCNNError("results is empty; nothing to join")
+        first = results[0]
+        if any(one.contract != first.contract for one in results):
+            raise SFHCNNError("results come from different networks and cannot be joined")
+        keys = set.intersection(*(set(one.arrays) for one in results))
+        arrays = {key: np.concatenate([one.arrays[key] for one in results]) for key in first.arrays if key in keys}
+        spectra = None
+        if all(one.spectra is not None for one in results):
+            keys = set.intersection(*(set(one.spectra) for one in results))
+            spectra = {
+                key: value if key in SHARED_KEYS else np.concatenate([one.spectra[key] for one in results])
+                for key, value in first.spectra.items()
+                if key in keys
+            }
+        engine = first.engine if all(one.engine is first.engine for one in results) else None
+        return cls(first.contract, arrays, first.meta, spectra, engine)
+
     # ---- out and in --------------------------------------------------------------------------------------------
 
     def to_table(self, level=0.6827):

@@ -1,10 +1,11 @@
 """A made-up network: a contract, an engine with a known posterior, and results that agree with it."""
 
 import numpy as np
+from astropy.wcs import WCS
 
 from sfh_cnn.core import AgeGrid, ModelContract, history
 from sfh_cnn.core.constants import QUANTILE_LEVELS
-from sfh_cnn.results import SFHResult
+from sfh_cnn.results import SFHMaps, SFHResult
 
 N_WAVE = 400
 
@@ -139,3 +140,21 @@ def make_result(n_spec=3, *, scalar=False, distance_mpc=10.0, engine=True, spect
         engine=fake if engine else None,
         scalar=scalar,
     )
+
+
+def make_wcs(n_y, n_x, pixel_arcsec=0.2):
+    """Tangential projection with the reference at the middle pixel."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [170.0, 13.0]
+    wcs.wcs.crpix = [(n_x + 1) / 2, (n_y + 1) / 2]
+    wcs.wcs.cdelt = [-pixel_arcsec / 3600, pixel_arcsec / 3600]
+    return wcs
+
+
+def make_maps(n_y=9, n_x=11, **options):
+    """Maps of square bins of 3 by 3 spaxels; the first column has no spectrum."""
+    y, x = np.indices((n_y, n_x))
+    bin_id = y // 3 * -(-n_x // 3) + x // 3
+    bin_id[:, 0] = -1
+    return SFHMaps(make_result(int(bin_id.max()) + 1, **options), bin_id, make_wcs(n_y, n_x))

@@ -109,3 +109,16 @@ def test_stacks_and_rebinned_results_round_trip(result, tmp_path):
     stack.write(tmp_path / "stack.fits")
     back = SFHResult.read(tmp_path / "stack.fits")
     assert_array_equal(back.draws(100).mass_fraction.value, stack.draws(100).mass_fraction.value)
+
+
+def test_concatenate_is_the_inverse_of_slicing(result):
+    """Rows in order; other networks are refused."""
+    back = SFHResult.concatenate([result[0], result[1:]])
+    for key, value in result.arrays.items():
+        assert_array_equal(back.arrays[key], value)
+    assert_array_equal(back.spectra["flux"], result.spectra["flux"])
+    assert back.engine is result.engine
+    with pytest.raises(SFHCNNError, match="different networks"):
+        SFHResult.concatenate([result, result.rebin(COARSE)])
+    with pytest.raises(SFHCNNError, match="nothing to join"):
+        SFHResult.concatenate([])
