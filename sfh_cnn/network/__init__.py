@@ -1,7 +1,18 @@
 """Floor 2: the network. Importing this room loads torch."""
 
+from .artifact import Artifact, load_artifact, save_artifact
 from .config import NetworkConfig
 from .model import SFHNet
 from .posterior import from_variables, to_variables
+from .templates import Templates
 
-__all__ = ["NetworkConfig", "SFHNet", "from_variables", "to_variables"]
+__all__ = [
+    "Artifact",
+    "NetworkConfig",
+    "SFHNet",
+    "Templates",
+    "from_variables",
+    "load_artifact",
+    "save_artifact",
+    "to_variables",
+]
