@@ -8,6 +8,7 @@ from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNEr
 from .files import atomic_write, sha256_of
 from .flags import Flag, flag_names, flag_table
 from .flux_units import parse_flux_unit, strip_solid_angle
+from .footprint import footprint, split_shapes
 from .optional import require
 from .progress import progress
 from .units import DEX_LOG_AGE, FLUX_UNIT, METALLICITY_UNIT, to_plain, to_quantity
@@ -32,6 +33,7 @@ __all__ = [
     "constants",
     "flag_names",
     "flag_table",
+    "footprint",
     "history",
     "load_config",
     "parse_flux_unit",
@@ -39,6 +41,7 @@ __all__ = [
     "progress",
     "require",
     "sha256_of",
+    "split_shapes",
     "strip_solid_angle",
     "to_plain",
     "to_quantity",

@@ -7,7 +7,7 @@ import numpy as np
 from astropy import log
 from astropy.table import QTable
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError, require
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, footprint, require, split_shapes
 
 from .bandpass import load_bandpass
 from .calibration import flux_per_count, to_flux_density
@@ -92,8 +92,8 @@ def measure_bands(images, apertures, *, errors=None, background=None, noise_corr
     unknown = set(errors or {}) - set(images)
     if unknown:
         raise SFHCNNError(f"errors has {', '.join(sorted(unknown))}, images has {', '.join(images)}; they must agree")
-    apertures = _flatten(apertures)
-    background = [None] * len(apertures) if background is None else _flatten(background)
+    apertures = split_shapes(apertures)
+    background = [None] * len(apertures) if background is None else split_shapes(background)
     if len(background) != len(apertures):
         raise SFHCNNError(f"background has {len(background)} regions for {len(apertures)} apertures; give one for each")
     table = QTable({"id": np.arange(1, len(apertures) + 1)})
@@ -141,49 +141,9 @@ def _local_background(shape, image):
 
 def _good_pixels(shape, image):
     """Area of an aperture in pixels, beyond the image too; weights, values and variances of its good pixels."""
-    mask = _pixel_mask(shape, image)
-    weight = np.asarray(mask.data, dtype=float)
-    large, small = mask.get_overlap_slices(image.data.shape)
-    if large is None:
-        return weight.sum(), np.zeros(0), np.zeros(0), np.zeros(0)
-    good = ~image.bad[large]
-    return weight.sum(), weight[small][good], image.data[large][good], image.error[large][good] ** 2
-
-
-def _pixel_mask(shape, image):
-    """The share of each pixel that an aperture covers."""
-    if _is_sky(shape):
-        if image.wcs is None:
-            raise SFHCNNError("sky apertures need an image with a celestial WCS; give a header that has one")
-        shape = shape.to_pixel(image.wcs)
-    if _is_region(shape):
-        polygon = type(shape).__name__.startswith("Polygon")  # regions has no exact overlap for these
-        return shape.to_mask(mode="subpixels", subpixels=10) if polygon else shape.to_mask(mode="exact")
-    return shape.to_mask(method="exact")
-
-
-def _is_region(shape):
-    return hasattr(shape, "meta") and hasattr(shape, "visual")
-
-
-def _is_sky(shape):
-    return type(shape).__name__.startswith("Sky") or type(shape).__name__.endswith("SkyRegion")
-
-
-def _flatten(shapes):
-    """A list of single apertures or regions."""
-    if isinstance(shapes, str):
-        return list(require("regions", extra="cube").Regions.read(shapes))
-    if _is_region(shapes):
-        return [shapes]
-    if hasattr(shapes, "positions"):
-        return [shapes] if shapes.isscalar else [shapes[i] for i in range(len(shapes))]
-    try:
-        return [single for shape in shapes for single in _flatten(shape)]
-    except TypeError as err:
-        raise SFHCNNError(
-            f"apertures must be photutils apertures, regions or a region file, got {type(shapes).__name__}"
-        ) from err
+    where, weight, area = footprint(shape, image.wcs, image.data.shape)
+    good = ~image.bad[where]
+    return area, weight[good], image.data[where][good], image.error[where][good] ** 2
 
 
 def _read_image(source, error, band):

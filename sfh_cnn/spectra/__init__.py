@@ -3,6 +3,7 @@
 from .adapters import ObservedSpectra, read_spectra
 from .broadening import broadening_operator, smoothing_operator
 from .extinction import deredden, galactic_extinction
+from .loaders import extract_aperture, read_muse_cube
 from .noise import der_snr, estimate_noise
 from .resample import resample_matrix, resample_spectra, resample_to_grid
 from .rest_frame import air_to_vacuum, to_air, to_rest_frame, vacuum_to_air
@@ -14,7 +15,9 @@ __all__ = [
     "der_snr",
     "deredden",
     "estimate_noise",
+    "extract_aperture",
     "galactic_extinction",
+    "read_muse_cube",
     "read_spectra",
     "resample_matrix",
     "resample_spectra",

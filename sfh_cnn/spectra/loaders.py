@@ -1,0 +1,135 @@
+"""Cubes of MUSE, and the spectrum of an aperture in a cube."""
+
+import astropy.units as u
+import numpy as np
+from astropy.nddata import StdDevUncertainty, VarianceUncertainty
+
+from sfh_cnn.core import SFHCNNError, footprint, parse_flux_unit, split_shapes
+
+__all__ = ["extract_aperture", "read_muse_cube"]
+
+#: A wavelength at which less than this share of the aperture's light is in good spaxels is masked.
+_MIN_COVERAGE = 0.5
+
+
+def read_muse_cube(path):
+    """Read a MUSE cube into memory, as ESO, mpdaf or PHANGS write it.
+
+    Parameters
+    ----------
+    path : str or `pathlib.Path`
+        FITS file with the extensions ``DATA``, ``STAT`` (variance) and, where there is one, ``DQ`` (0 is good). The
+        unit of ``STAT`` is taken as the square of that of ``DATA``, for its own BUNIT is often wrong.
+
+    Returns
+    -------
+    `~specutils.Spectrum`
+        Three axes, wavelength first, with variance, mask (True is bad) and WCS; ``meta["header"]`` is that of
+        ``DATA``, ``meta["medium"]`` says air or vacuum as ``CTYPE3`` does.
+
+    Raises
+    ------
+    SFHCNNError
+        If there is no cube in the file, or its unit is missing or not understood.
+    """
+    from astropy.io import fits
+    from astropy.wcs import WCS
+    from specutils import Spectrum
+
+    with fits.open(path) as hdus:
+        if "DATA" not in hdus or hdus["DATA"].header.get("NAXIS") != 3:
+            raise SFHCNNError(f"{path} has no cube in an extension DATA; it has {[hdu.name for hdu in hdus]}")
+        header = hdus["DATA"].header
+        bunit = header.get("BUNIT", hdus[0].header.get("BUNIT"))
+        if bunit is None:
+            raise SFHCNNError(f"{path} has no BUNIT; add it to DATA, such as '1e-20 erg / (s cm2 Angstrom)'")
+        # Native byte order: the big-endian arrays of FITS are slow, and foreign to torch.
+        data = np.array(hdus["DATA"].data, dtype=np.float32)
+        bad = ~np.isfinite(data)
+        variance = np.array(hdus["STAT"].data, dtype=np.float32) if "STAT" in hdus else None
+        if "DQ" in hdus:
+            bad |= hdus["DQ"].data != 0
+    medium = "air" if str(header.get("CTYPE3", "AWAV")).startswith("AWAV") else "vacuum"
+    return Spectrum(
+        flux=u.Quantity(data, parse_flux_unit(bunit), copy=False, dtype=np.float32),
+        uncertainty=None if variance is None else VarianceUncertainty(variance),
+        mask=bad,
+        wcs=WCS(header),
+        meta={"header": header, "medium": medium},
+    )
+
+
+def extract_aperture(cube, aperture, *, noise_correlation=1.0, redshift=None):
+    """Sum the spaxels of an aperture.
+
+    Parameters
+    ----------
+    cube : `~specutils.Spectrum`
+        Three axes, as from `read_muse_cube`.
+    aperture : photutils aperture, region, or ndarray of bool, shape (n_y, n_x)
+        Spaxels to sum, those on the rim in part; or True for each spaxel to sum.
+    noise_correlation : float, optional
+        Factor by which the error of the sum exceeds that of independent spaxels. Resampling correlates neighbours,
+        about 1.5 to 2 for MUSE and apertures of many spaxels; find it from the scatter of blank apertures.
+    redshift : float, optional
+        Stored in the spectrum.
+
+    Returns
+    -------
+    `~specutils.Spectrum`
+        One axis in Angstrom, with standard deviation and mask. Where a spaxel is bad at some wavelength, the sum of
+        the others is scaled up by its share of the aperture's light; where more than half of the light is lost, the
+        pixel is masked.
+
+    Raises
+    ------
+    SFHCNNError
+        If the cube has not three axes, or the aperture covers no spaxel.
+    """
+    from specutils import Spectrum
+
+    if cube.flux.ndim != 3 or cube.spectral_axis_index != 0:
+        raise SFHCNNError(f"cube needs the axes (wave, y, x), got shape {cube.flux.shape}")
+    y, x, weight = _aperture_spaxels(aperture, cube)
+    flux = cube.flux.value[:, y, x].astype(float)
+    bad = ~np.isfinite(flux)
+    if cube.mask is not None:
+        bad |= cube.mask[:, y, x] != 0
+    error = None
+    if cube.uncertainty is not None:
+        variance = cube.uncertainty.represent_as(VarianceUncertainty).array[:, y, x].astype(float)
+        bad |= ~((variance > 0) & (variance < np.inf))
+        error = np.sqrt(np.where(bad, 0, variance) @ weight) * noise_correlation
+    light = np.ma.median(np.ma.array(flux, mask=bad), axis=0).filled(0).clip(min=0) * weight
+    if not light.any():
+        light = weight
+    covered = (~bad) @ (light / light.sum())
+    scale = 1 / np.where(covered < _MIN_COVERAGE, np.nan, covered)
+    return Spectrum(
+        spectral_axis=u.Quantity(cube.spectral_axis, u.AA),
+        flux=scale * (np.where(bad, 0, flux) @ weight) * cube.flux.unit,
+        uncertainty=None if error is None else StdDevUncertainty(scale * error),
+        mask=np.isnan(scale),
+        redshift=redshift,
+        meta=dict(cube.meta),
+    )
+
+
+def _aperture_spaxels(aperture, cube):
+    """Rows, columns and weights of the spaxels that an aperture covers."""
+    if isinstance(aperture, np.ndarray):
+        if aperture.shape != cube.flux.shape[1:]:
+            raise SFHCNNError(f"aperture has shape {aperture.shape}, the cube's image {cube.flux.shape[1:]}")
+        y, x = np.nonzero(aperture)
+        weight = np.ones(len(y))
+    else:
+        shapes = split_shapes(aperture)
+        if len(shapes) != 1:
+            raise SFHCNNError(f"extract_aperture takes one aperture, got {len(shapes)}; loop over them")
+        where, cutout, _ = footprint(shapes[0], cube.wcs.celestial, cube.flux.shape[1:])
+        y, x = np.nonzero(cutout)
+        weight = cutout[y, x]
+        y, x = y + where[0].start, x + where[1].start
+    if not len(y):
+        raise SFHCNNError("the aperture covers no spaxel of the cube; check its position")
+    return y, x, weight
