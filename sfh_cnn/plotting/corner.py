@@ -5,7 +5,7 @@ import numpy as np
 from sfh_cnn.core import SFHCNNError, require
 from sfh_cnn.results import QUANTITIES, format_interval
 
-from .style import COLORS, axis_label, need_single, plot_style, tex_label
+from .style import COLORS, axis_label, label_of, need_single, plot_style
 
 __all__ = ["plot_corner"]
 
@@ -94,7 +94,7 @@ def _histogram(ax, value, name, color):
         ax.axvline(place, color=color, linestyle=style, linewidth=0.9)
     number, plus, minus, exponent = format_interval(middle, lower, upper)
     power = rf"$\times10^{{{exponent}}}$" if exponent else ""
-    ax.set_title(f"{tex_label(name)}\n${number}^{{{plus}}}_{{{minus}}}${power}", fontsize=8)
+    ax.set_title(f"{label_of(name, short=True)}\n${number}^{{{plus}}}_{{{minus}}}${power}", fontsize=8)
     ax.set_yticks([])
 
 
@@ -125,12 +125,12 @@ def _label(ax, row, column, names):
     ax.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
     ax.tick_params(axis="x", labelrotation=45)
     if row == last:
-        ax.set_xlabel(axis_label(names[column]))
+        ax.set_xlabel(axis_label(names[column], short=True))
     else:
         ax.tick_params(labelbottom=False)
     if row != column:
         ax.yaxis.set_major_locator(MaxNLocator(3, prune="both"))
         if column == 0:
-            ax.set_ylabel(axis_label(names[row]))
+            ax.set_ylabel(axis_label(names[row], short=True))
         else:
             ax.tick_params(labelleft=False)

@@ -65,7 +65,7 @@ def plot_map(maps, name, ax=None, *, limits=None, cmap=None):
         ax = plt.figure(layout="constrained").add_subplot(projection=maps.wcs)
     low, high = limits if limits is not None else (None, None)
     image = ax.imshow(plain, origin="lower", vmin=low, vmax=high, cmap=cmap or _color_map(name), interpolation="none")
-    bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9)
+    bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=0.75)
     if maps.wcs is not None and hasattr(ax, "coords"):
         for coordinate, text in zip(ax.coords, ("RA", "Dec"), strict=False):
             coordinate.set_axislabel(text, minpad=0.5)

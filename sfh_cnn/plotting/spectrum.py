@@ -66,7 +66,7 @@ def plot_spectrum(result, ax=None, residual_ax=None):
     model = result.reconstruct()
     power = _scale(flux)
     unit = 10.0**power
-    data = ax.stairs(flux / unit, _edges(wave_aa), baseline=None, color=COLORS["data"], linewidth=0.7, label="observed")
+    data = ax.stairs(flux / unit, _edges(wave_aa), baseline=None, color=COLORS["data"], linewidth=0.5, label="observed")
     (line,) = ax.plot(wave_aa, model.flux.value / unit, color=COLORS["model"], linewidth=1.1, label="reconstruction")
     step = wave_aa[1] - wave_aa[0]
     axes = [ax] if residual_ax is None else [ax, residual_ax]
@@ -88,7 +88,7 @@ def plot_spectrum(result, ax=None, residual_ax=None):
     residual = None
     if residual_ax is not None:
         residual = residual_ax.stairs(
-            (flux - model.flux.value) / error, _edges(wave_aa), baseline=None, color=COLORS["data"], linewidth=0.7
+            (flux - model.flux.value) / error, _edges(wave_aa), baseline=None, color=COLORS["data"], linewidth=0.5
         )
         residual_ax.axhspan(-1, 1, color=COLORS["model"], alpha=0.2, linewidth=0)
         residual_ax.axhline(0, color=COLORS["model"], linewidth=0.8)

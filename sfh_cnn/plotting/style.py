@@ -5,7 +5,7 @@ import astropy.units as u
 from sfh_cnn.core import SFHCNNError, require
 from sfh_cnn.results import QUANTITIES
 
-__all__ = ["COLORS", "axes_or_new", "axis_label", "need_single", "plot_style", "tex_label", "tex_unit"]
+__all__ = ["COLORS", "axes_or_new", "axis_label", "label_of", "need_single", "plot_style", "tex_unit"]
 
 #: The palette of Okabe & Ito (2008), by the role each colour plays here.
 COLORS = {
@@ -18,29 +18,35 @@ COLORS = {
     "other": "#E69F00",
 }
 
-_TEX_LABEL = {
+#: Quantities that are better known by their symbol.
+_SYMBOL = {
     "a_v": "$A_V$",
     "mass_to_light": "$M/L_V$",
     "mass_to_light_attenuated": "$M/L_V$ (attenuated)",
+    "t50": "$t_{50}$",
+    "t80": "$t_{80}$",
+    "t90": "$t_{90}$",
+}
+#: Short forms for crowded places.
+_SHORT = {
+    **_SYMBOL,
     "mass_weighted_metallicity": r"$\langle$[M/H]$\rangle_M$",
     "light_weighted_metallicity": r"$\langle$[M/H]$\rangle_L$",
     "mass_weighted_age": r"$\langle t\rangle_M$",
     "light_weighted_age": r"$\langle t\rangle_L$",
     "mass_weighted_log_age": r"$\langle\log t\rangle_M$",
     "light_weighted_log_age": r"$\langle\log t\rangle_L$",
-    "mass_formed": "$M_{\\rm formed}$",
-    "mass_surviving": "$M_{\\rm surviving}$",
+    "mass_formed": r"$M_{\rm formed}$",
+    "mass_surviving": r"$M_{\rm surviving}$",
     "recent_sfr": r"SFR$_{100\,\rm Myr}$",
-    "recent_fraction": r"mass fraction $<$ 100 Myr",
-    "specific_sfr": "sSFR",
-    "t50": "$t_{50}$",
-    "t80": "$t_{80}$",
-    "t90": "$t_{90}$",
-    "sfr": "SFR",
+    "recent_fraction": r"$f(<100\,\rm Myr)$",
 }
 _TEX_UNIT = {
     u.dimensionless_unscaled: "",
+    u.dex: "dex",
     u.dex(u.yr): "dex(yr)",
+    u.Gyr: "Gyr",
+    u.mag: "mag",
     u.M_sun: r"$\mathrm{M}_\odot$",
     u.M_sun / u.L_sun: r"$\mathrm{M}_\odot\,\mathrm{L}_\odot^{-1}$",
     u.M_sun / u.yr: r"$\mathrm{M}_\odot$ yr$^{-1}$",
@@ -50,9 +56,10 @@ _TEX_UNIT = {
 }
 
 
-def tex_label(name):
+def label_of(name, short=False):
     """Name of a quantity as matplotlib draws it, without the unit."""
-    return _TEX_LABEL.get(name, QUANTITIES[name].label if name in QUANTITIES else name.replace("_", " "))
+    known = _SHORT if short else _SYMBOL
+    return known.get(name) or (QUANTITIES[name].label if name in QUANTITIES else name.replace("_", " "))
 
 
 def tex_unit(unit):
@@ -60,7 +67,7 @@ def tex_unit(unit):
     return _TEX_UNIT.get(unit, unit.to_string("latex_inline"))
 
 
-def axis_label(name, unit=None):
+def axis_label(name, unit=None, short=False):
     """Label of an axis that shows a quantity: its name and, in brackets, its unit.
 
     Parameters
@@ -69,6 +76,8 @@ def axis_label(name, unit=None):
         Name of a quantity of `~sfh_cnn.results.SFHResult`.
     unit : `~astropy.units.Unit`, optional
         If another than the quantity's own is plotted.
+    short : bool, optional
+        Symbols instead of words, for crowded places.
 
     Returns
     -------
@@ -79,9 +88,13 @@ def axis_label(name, unit=None):
     >>> from sfh_cnn.plotting import axis_label
     >>> axis_label("a_v")
     '$A_V$ [mag]'
+    >>> axis_label("mass_weighted_age")
+    'mass-weighted age [Gyr]'
     """
-    shown = tex_unit(QUANTITIES[name].unit if unit is None else unit) if name in QUANTITIES or unit is not None else ""
-    return f"{tex_label(name)} [{shown}]" if shown else tex_label(name)
+    if unit is None and name in QUANTITIES:
+        unit = QUANTITIES[name].unit
+    shown = "" if unit is None else tex_unit(unit)
+    return f"{label_of(name, short)} [{shown}]" if shown else label_of(name, short)
 
 
 def plot_style():

@@ -7,7 +7,7 @@ from sfh_cnn.results import QUANTITIES, format_interval
 
 from .histories import plot_amr, plot_sfh
 from .spectrum import plot_bands, plot_spectrum
-from .style import COLORS, need_single, plot_style, tex_label, tex_unit
+from .style import COLORS, label_of, need_single, plot_style, tex_unit
 
 __all__ = ["plot_summary"]
 
@@ -21,7 +21,6 @@ _NUMBERS = (
     "mass_formed",
     "recent_sfr",
 )
-_LABEL = {name: tex_label(name) for name in ("a_v", "mass_to_light")}
 #: Narrower than this, panels go below each other.
 _WIDE_IN = 5.0
 #: Height of a label with its number.
@@ -46,7 +45,7 @@ def _write_numbers(result, where, per_line):
     for i, name in enumerate(names):
         x, y = (i % per_line + 0.5) / per_line, 1 - (i // per_line) / n_line
         style = {"ha": "center", "va": "top", "fontsize": 7.5}
-        where.text(x, y, _LABEL.get(name, QUANTITIES[name].label), color=COLORS["data"], **style)
+        where.text(x, y, label_of(name), color=COLORS["data"], **style)
         where.text(x, y - 0.4 / n_line, _number(result, name), **{**style, "fontsize": 8.5})
     if result.flags:
         where.text(0.5, 0.6 / n_line, "flags: " + ", ".join(result.flag_names()), ha="center", fontsize=7.5, va="top")

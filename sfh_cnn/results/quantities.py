@@ -123,7 +123,7 @@ QUANTITIES = {
         needs_distance=True,
     ),
     "recent_sfr": QuantityInfo(
-        u.M_sun / u.yr, "recent SFR", "mean star formation rate of the last 100 Myr", needs_distance=True
+        u.M_sun / u.yr, "SFR (100 Myr)", "mean star formation rate of the last 100 Myr", needs_distance=True
     ),
     "specific_sfr": QuantityInfo(
         1 / u.yr, "specific SFR", "star formation rate of the last 100 Myr per surviving stellar mass"
