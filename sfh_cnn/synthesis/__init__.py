@@ -4,6 +4,7 @@ from .amr_prior import MetallicityPrior, draw_metallicity
 from .attenuation import DUST_LAWS, attenuation_curve
 from .config import DustPrior, InstrumentConfig, ObservationConfig, SynthesisConfig
 from .generate import MockGenerator
+from .observe import line_windows
 from .sfh_prior import SFHPrior, draw_mass_fraction
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "attenuation_curve",
     "draw_mass_fraction",
     "draw_metallicity",
+    "line_windows",
 ]

@@ -1,0 +1,119 @@
+"""How well known truth comes back: bias, scatter, outliers and coverage, overall and by group."""
+
+import numpy as np
+import torch
+
+from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
+from sfh_cnn.training import INPUT_NAMES, mad_std
+
+__all__ = ["evaluate", "predict_mocks", "score"]
+
+#: Central intervals whose coverage is measured, by the positions of their bounds among the stored quantiles.
+_INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
+_MEDIAN = QUANTILE_LEVELS.index(0.5)
+
+
+@torch.inference_mode()
+def predict_mocks(network, mocks, batch_size=256):
+    """Run a network over mocks.
+
+    Parameters
+    ----------
+    network : SFHNet
+    mocks : dict of Tensor
+        With the inputs of the network.
+    batch_size : int, optional
+
+    Returns
+    -------
+    dict of ndarray
+        The outputs of the network.
+    """
+    network.eval()
+    parts = []
+    for start in range(0, len(mocks["redshift"]), batch_size):
+        parts.append(network(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES]))
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+
+def score(prediction, truth, rows=slice(None)):
+    """Scores of a group of mocks.
+
+    Parameters
+    ----------
+    prediction : dict of ndarray
+        From `predict_mocks`.
+    truth : dict of ndarray
+        ``mass_fraction`` (n, n_age) and ``scalars`` (n, n_scalar).
+    rows : slice or ndarray, optional
+        The group.
+
+    Returns
+    -------
+    dict
+        ``n``; for each derived quantity ``bias`` (median), ``scatter`` (1.4826 MAD), ``std``, ``outliers``
+        (share off by more than 0.5) and ``coverage`` of the 50, 68 and 95 per cent intervals; and
+        ``mass_fraction_mae``, the mean absolute error of the mass fractions.
+    """
+    quantiles, scalars = prediction["scalar_quantiles"][rows], truth["scalars"][rows]
+    result = {"n": len(scalars)}
+    for i, name in enumerate(SCALAR_NAMES):
+        error = quantiles[:, i, _MEDIAN] - scalars[:, i]
+        result[name] = {
+            "bias": float(np.median(error)),
+            "scatter": mad_std(error),
+            "std": float(np.std(error)),
+            "outliers": float(np.mean(np.abs(error) > 0.5)),
+            "coverage": {
+                level: float(np.mean((scalars[:, i] >= quantiles[:, i, low]) & (scalars[:, i] <= quantiles[:, i, high])))
+                for level, (low, high) in _INTERVALS.items()
+            },
+        }
+    difference = prediction["mass_fraction"][rows] - truth["mass_fraction"][rows]
+    result["mass_fraction_mae"] = float(np.mean(np.abs(difference)))
+    result["mass_fraction_bias_by_bin"] = [float(value) for value in difference.mean(axis=0)]
+    return result
+
+
+def evaluate(network, mocks, batch_size=256):
+    """Measure a network on mocks: what the model card says.
+
+    Parameters
+    ----------
+    network : SFHNet
+        Calibrated.
+    mocks : dict of Tensor
+        Observed mocks held out from training and calibration.
+    batch_size : int, optional
+
+    Returns
+    -------
+    dict
+        ``n_mocks``, ``overall``, and `score` by S/N tercile, with and without bands, by calibration error and
+        by coverage.
+    """
+    prediction = predict_mocks(network, mocks, batch_size)
+    truth = {name: mocks[name].numpy() for name in ("mass_fraction", "scalars")}
+    good = ~mocks["mask"].numpy()
+    ratio = np.where(good, mocks["flux"].numpy() / mocks["flux_err"].numpy(), np.nan)
+    snr = np.nanmedian(ratio, axis=1)
+    terciles = np.quantile(snr, [1 / 3, 2 / 3])
+    bands = np.isfinite(mocks["band_flux"].numpy()).sum(axis=1)
+    calibration = mocks["calibration_error"].numpy()
+    covered = good.mean(axis=1)
+    groups = {
+        f"S/N < {terciles[0]:.0f}": snr < terciles[0],
+        f"S/N {terciles[0]:.0f}-{terciles[1]:.0f}": (snr >= terciles[0]) & (snr < terciles[1]),
+        f"S/N > {terciles[1]:.0f}": snr >= terciles[1],
+        "no bands": bands == 0,
+        "all bands": bands == bands.max(),
+        "calibration_error = 0": calibration == 0,
+        "calibration_error > 0.01": calibration > 0.01,
+        "less than 60 % of the pixels": covered < 0.6,
+        "more than 90 % of the pixels": covered > 0.9,
+    }
+    return {
+        "n_mocks": len(snr),
+        "overall": score(prediction, truth),
+        "groups": {name: score(prediction, truth, rows) for name, rows in groups.items() if rows.sum() >= 20},
+    }

@@ -1,0 +1,6 @@
+"""Floor 3: from an observed spectrum to a history. Importing this room loads torch; it never sees training."""
+
+from .predictor import SFHPredictor
+from .pretrained import available
+
+__all__ = ["SFHPredictor", "available"]

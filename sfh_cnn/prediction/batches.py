@@ -1,0 +1,50 @@
+"""run_network(): fixed-size batches through the network, bad rows left out."""
+
+import numpy as np
+import torch
+
+__all__ = ["run_network"]
+
+#: Batches of this size keep the working set in a CPU's cache.
+BATCH_SIZE = 256
+
+
+@torch.inference_mode()
+def run_network(network, inputs, good, n_age, advance, batch_size=BATCH_SIZE):
+    """Predict the good rows; the others come out as NaN.
+
+    Parameters
+    ----------
+    network : callable
+        Eager or scripted network.
+    inputs : tuple of ndarray
+        Arguments of `SFHNet.forward`, spectra first.
+    good : ndarray of bool, shape (n_spec,)
+        Rows to predict.
+    n_age : int
+        Age bins.
+    advance : callable
+        Called with the number of spectra done.
+    batch_size : int, optional
+        Spectra at a time; the answer does not depend on it.
+
+    Returns
+    -------
+    dict of ndarray
+        The network's outputs for all rows.
+    """
+    device = next(iter(network.parameters())).device
+    rows = np.flatnonzero(good)
+    out = {}
+    for start in range(0, max(len(rows), 1), batch_size):
+        chosen = rows[start : start + batch_size]
+        batch = [torch.from_numpy(np.ascontiguousarray(value[chosen])).to(device) for value in inputs]
+        if not len(chosen):  # nothing to predict: one blank row tells the shapes
+            batch = [torch.zeros((1, *value.shape[1:]), dtype=part.dtype) for value, part in zip(inputs, batch)]
+            batch = [part.to(device) for part in batch]
+        for name, value in network(*batch).items():
+            if name not in out:
+                out[name] = np.full((len(good), *value.shape[1:]), np.nan, dtype=np.float32)
+            out[name][chosen] = value.cpu().numpy()[: len(chosen)]
+        advance(len(chosen))
+    return out

@@ -1,0 +1,218 @@
+"""Engine: draws from the joint posterior, and the spectrum and bands that a prediction implies."""
+
+import numpy as np
+import torch
+
+from sfh_cnn.core import build_config
+from sfh_cnn.core.constants import C_KMS, V_WINDOW_AA
+from sfh_cnn.network import from_variables
+from sfh_cnn.photometry import band_matrix
+from sfh_cnn.spectra import broadening_operator
+from sfh_cnn.synthesis import InstrumentConfig, attenuation_curve, line_windows
+
+__all__ = ["Engine"]
+
+#: Velocity dispersions for which the templates are broadened, km/s; the nearest one is used.
+_SIGMA_NODES_KMS = np.arange(0.0, 351.0, 25.0)
+#: Redshift at which the instrument's line spread is taken to the rest frame.
+_TYPICAL_REDSHIFT = 0.01
+#: Order of the polynomial by which a reconstruction may differ smoothly from the data: dust laws and flux
+#: calibration are not part of a history.
+_POLYNOMIAL_ORDER = 4
+#: Pixels this close to an emission line say nothing about the stars, km/s.
+_LINE_HALF_WIDTH_KMS = 500.0
+
+
+class Engine:
+    """What a released network can do beside predicting.
+
+    Parameters
+    ----------
+    artifact : `~sfh_cnn.network.Artifact`
+    """
+
+    def __init__(self, artifact):
+        self.contract = artifact.contract
+        self.network = artifact.network
+        self.templates = artifact.templates.cpu()
+        grid = self.contract.wavelength_grid
+        self.wave_aa, self.edges_aa = grid.wave_aa, grid.edges_aa
+        instrument = self.contract.synthesis.get("instrument", {})
+        self.instrument = build_config(instrument, InstrumentConfig, where="instrument in the model card")
+        self._dust = torch.from_numpy(attenuation_curve("calzetti", self.wave_aa))
+        n_coarse = self.templates.coarse_basis.shape[1]
+        first, step = (float(value) for value in self.templates.coarse_wave_aa)
+        self.coarse_wave_aa = first + step * np.arange(n_coarse)
+        self._coarse_dust = torch.from_numpy(attenuation_curve("calzetti", self.coarse_wave_aa))
+        windows = line_windows(_LINE_HALF_WIDTH_KMS)
+        near_line = ((self.wave_aa >= windows[:, :1]) & (self.wave_aa <= windows[:, 1:])).any(axis=0)
+        self._off_line = torch.from_numpy(~near_line)
+        x = np.linspace(-1, 1, len(self.wave_aa))
+        legendre = np.polynomial.legendre.legvander(x, _POLYNOMIAL_ORDER)
+        self._polynomials = torch.from_numpy(legendre.T.astype(np.float32))
+        self._broadened = {}
+
+    # ---- joint posterior ---------------------------------------------------------------------------------------
+
+    def draw(self, latent, n_draws, seed):
+        """Draws from the joint posterior.
+
+        Parameters
+        ----------
+        latent : ndarray, shape (n_spec, n_latent)
+            NaN rows give NaN draws.
+        n_draws, seed : int
+
+        Returns
+        -------
+        dict of ndarray
+            ``mass_fraction``, ``metallicity`` (dex), ``light_fraction`` (n_spec, n_draws, n_age); ``a_v`` (mag),
+            ``log_mass_to_light``, ``log_mass_to_light_attenuated`` (n_spec, n_draws).
+        """
+        device = self.network.latent_mean.device
+        rows = torch.as_tensor(np.asarray(latent, dtype=np.float32), device=device)
+        good = torch.isfinite(rows).all(1)
+        # One stream of numbers per spectrum, so that its draws do not depend on its neighbours.
+        variables = []
+        for row in torch.where(good[:, None], rows, 0.0):
+            generator = torch.Generator(device=device).manual_seed(int(seed))
+            variables.append(self.network.posterior.sample(row[None], n_draws, generator))
+        n_age, shape = self.contract.n_age, (len(rows), n_draws)
+        stacked = torch.cat(variables) if variables else rows.new_zeros(0, n_draws, 2 * n_age + 1)
+        mass, metallicity, a_v, attenuated = (part.cpu() for part in from_variables(stacked.flatten(0, 1), n_age))
+        per_mass = (self.templates.node_weights(metallicity) * self.templates.v_light).sum(-1)
+        light = mass * per_mass
+        total = light.sum(-1, keepdim=True)
+        draws = {
+            "mass_fraction": mass.view(*shape, n_age),
+            "metallicity": metallicity.view(*shape, n_age),
+            "light_fraction": (light / total).view(*shape, n_age),
+            "a_v": a_v.view(shape),
+            "log_mass_to_light": -total[:, 0].log10().view(shape),
+            "log_mass_to_light_attenuated": attenuated.view(shape),
+        }
+        bad = ~good.cpu().numpy()
+        out = {name: value.numpy() for name, value in draws.items()}
+        for value in out.values():
+            value[bad] = np.nan
+        return out
+
+    # ---- reconstruction ----------------------------------------------------------------------------------------
+
+    def surviving_fraction(self, metallicity):
+        """Share of the mass formed in each bin that survives, (n_spec, n_age), at [M/H] (dex) of the same shape."""
+        weights = self.templates.node_weights(torch.as_tensor(metallicity, dtype=torch.float32))
+        return (weights * self.templates.surviving).sum(-1).numpy()
+
+    def reconstruct(self, result):
+        """Spectrum and bands of a `~sfh_cnn.results.SFHResult` that kept what was fitted.
+
+        Returns
+        -------
+        dict of ndarray
+            ``flux`` (n_spec, n_wave), ``band_flux`` (n_spec, n_band) in the unit of the data;
+            ``reduced_chi2`` (n_spec,).
+        """
+        middle = result.arrays["q_a_v"].shape[-1] // 2
+        values = {
+            "mass_fraction": result.arrays["mass_fraction"],
+            "metallicity": result.arrays["q_metallicity"][..., middle],
+            **{name: result.arrays[f"q_{name}"][:, middle] for name in ("a_v", "velocity_dispersion", "velocity")},
+        }
+        arrays = [np.asarray(result.spectra[name]) for name in ("flux", "flux_err", "mask")]
+        return self.model(values, *arrays, result.arrays["redshift"], result.arrays["calibration_error"])
+
+    def model(self, values, flux, flux_err, mask, redshift, calibration_error):
+        """Model spectra of histories, scaled to data.
+
+        The stars of the predicted history, dimmed by the predicted A_V (Calzetti) and broadened by the predicted
+        dispersion, times a polynomial of order 4 fitted to the valid pixels. In the reduced chi2 the calibration
+        error is added to the errors in quadrature and pixels near emission lines are left out.
+
+        Parameters
+        ----------
+        values : dict of ndarray
+            ``mass_fraction``, ``metallicity`` (n_spec, n_age); ``a_v``, ``velocity_dispersion``, ``velocity``
+            (n_spec,), mag and km/s.
+        flux, flux_err, mask : ndarray, shape (n_spec, n_wave)
+        redshift, calibration_error : ndarray, shape (n_spec,)
+
+        Returns
+        -------
+        dict of ndarray
+            As `reconstruct`.
+        """
+        values = {name: torch.as_tensor(np.asarray(value, dtype=np.float32)) for name, value in values.items()}
+        weights = self.templates.node_weights(values["metallicity"]) * values["mass_fraction"][..., None]
+        coefficients = torch.tensordot(weights, self.templates.coefficients, 2)  # (n_spec, rank)
+        node = np.abs(values["velocity_dispersion"].numpy()[:, None] - _SIGMA_NODES_KMS).argmin(axis=1)
+        model = torch.zeros(len(coefficients), len(self.wave_aa))
+        for i in np.unique(node):
+            rows = torch.from_numpy(np.flatnonzero(node == i))
+            model[rows] = coefficients[rows] @ self._basis(int(i))
+        model = self._shift(model, values["velocity"])
+        model = model * 10 ** (-0.4 * values["a_v"][:, None] * self._dust)
+
+        data = torch.as_tensor(np.where(mask, 0.0, flux), dtype=torch.float32)
+        level = data.abs().mean(1, keepdim=True).clamp(min=1e-38)  # keeps squares of 1e-17 in range
+        data = data / level
+        err = torch.as_tensor(np.where(mask, 1.0, flux_err), dtype=torch.float32) / level
+        calibration = torch.as_tensor(np.asarray(calibration_error, dtype=np.float32))[:, None]
+        weight = torch.as_tensor(~np.asarray(mask)) * self._off_line / (err**2 + (calibration * data) ** 2)
+        model = model / model.mean(1, keepdim=True).clamp(min=1e-38)
+        basis = self._polynomials
+        n_term = len(basis)
+        products = (basis[:, None] * basis[None]).flatten(0, 1)  # (n_term^2, n_wave)
+        matrix = ((weight * model**2) @ products.T).view(-1, n_term, n_term)
+        vector = (weight * model * data) @ basis.T
+        ridge = 1e-6 * matrix.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+        matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
+        # The fit is in float64: S/N 200 over 3000 pixels leaves float32 few digits.
+        solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
+        model_scaled = model * (solution @ basis)
+        n_valid = (weight > 0).sum(1)
+        chi2 = (weight * (data - model_scaled) ** 2).sum(1) / (n_valid - n_term).clamp(min=1)
+
+        coarse = torch.tensordot(weights, self.templates.coarse_coefficients, 2) @ self.templates.coarse_basis
+        coarse = coarse * 10 ** (-0.4 * values["a_v"][:, None] * self._coarse_dust)
+        # Bands share the grey level of the spectrum: the mean over the V window.
+        window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
+        in_window = (self.wave_aa >= V_WINDOW_AA[0]) & (self.wave_aa <= V_WINDOW_AA[1])
+        in_window = in_window if in_window.any() else np.ones_like(in_window)
+        grey = (model_scaled[:, in_window].mean(1) / coarse[:, window].mean(1)).numpy()
+        bands = np.empty((len(model), self.contract.n_band))
+        for value in np.unique(redshift):
+            rows = np.flatnonzero(redshift == value)
+            matrix = band_matrix(self.coarse_wave_aa, self.contract.bands, float(value))
+            bands[rows] = (coarse[rows].numpy() * grey[rows, None]) @ matrix
+        level = level.numpy().astype(float)
+        return {
+            "flux": model_scaled.numpy() * level,
+            "band_flux": bands * level,
+            "reduced_chi2": chi2.numpy(),
+        }
+
+    def _basis(self, node):
+        """Template basis on the network's pixels for one velocity dispersion; made when first needed."""
+        if node not in self._broadened:
+            templates = self.templates
+            n_source = templates.basis.shape[1]
+            first, step = (float(value) for value in templates.source_wave_aa)
+            source_aa = first + step * np.arange(n_source)
+            edges, z = self.edges_aa, _TYPICAL_REDSHIFT
+            spread = self.instrument.lsf_sigma_aa(edges * (1 + z)) / (1 + z)
+            own = np.interp(edges, source_aa, templates.source_sigma_aa.numpy())
+            variance = np.maximum(spread**2 - own**2, 0) + (edges * _SIGMA_NODES_KMS[node] / C_KMS) ** 2
+            operator = broadening_operator(source_aa, edges, np.sqrt(variance))
+            self._broadened[node] = torch.from_numpy((operator @ templates.basis.numpy().T).T.copy())
+        return self._broadened[node]
+
+    def _shift(self, model, velocity_kms):
+        """Doppler shift by linear interpolation, (n_spec, n_wave)."""
+        wave = torch.from_numpy(self.wave_aa.astype(np.float32))
+        step = float(self.wave_aa[1] - self.wave_aa[0])
+        position = torch.arange(len(wave)) - velocity_kms[:, None] / C_KMS * wave / step
+        position = position.clamp(0, len(wave) - 1.001)
+        low = position.long()
+        part = position - low
+        return model.gather(1, low) * (1 - part) + model.gather(1, low + 1) * part

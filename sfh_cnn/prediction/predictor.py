@@ -1,0 +1,434 @@
+"""SFHPredictor: from spectra and photometry to histories."""
+
+import datetime
+
+import astropy.units as u
+import numpy as np
+
+from sfh_cnn.core import ContractError, CoverageError, Flag, NetworkFileError, SFHCNNError, progress, to_plain
+from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
+from sfh_cnn.network import load_artifact
+from sfh_cnn.photometry import read_photometry
+from sfh_cnn.results import SFHResult
+from sfh_cnn.spectra import deredden, estimate_noise, read_spectra
+
+from .batches import BATCH_SIZE, run_network
+from .engine import Engine
+from .pretrained import available, released_network
+
+__all__ = ["SFHPredictor"]
+
+#: Reduced chi2 beyond which a reconstruction is called poor, when the card does not say.
+_CHI2_LIMIT = 3.0
+#: Coverage of the network's range below which a spectrum is flagged.
+_FULL_COVERAGE = 0.9
+#: More pixels than this share, negative by 3 sigma, are no noise.
+_NEGATIVE_SHARE = 0.1
+
+
+class SFHPredictor:
+    """Star formation and enrichment histories from a released network.
+
+    Make one with `pretrained` or `from_file`; a predictor may be used from several threads.
+
+    Parameters
+    ----------
+    artifact : `~sfh_cnn.network.Artifact`
+        A loaded network.
+
+    Examples
+    --------
+    >>> from sfh_cnn import SFHPredictor
+    >>> from sfh_cnn.examples import load_example_spectrum
+    >>> predictor = SFHPredictor.pretrained()
+    >>> result = predictor.predict(load_example_spectrum())
+    >>> result.mass_fraction.shape
+    (16,)
+    """
+
+    def __init__(self, artifact):
+        self.contract = artifact.contract
+        self.sha256 = artifact.sha256
+        self.engine = Engine(artifact)
+        self._network = artifact.network
+        self._program = artifact.scripted or artifact.network
+
+    @classmethod
+    def pretrained(cls, name=None, device="cpu"):
+        """A network that ships with the package; see `available`.
+
+        Parameters
+        ----------
+        name : str, optional
+            Name of the network; by default the first of `available`.
+        device : str, optional
+            Torch device, e.g. ``"cuda"``.
+
+        Returns
+        -------
+        SFHPredictor
+
+        Raises
+        ------
+        SFHCNNError
+            If there is no network of that name.
+        NetworkFileError
+            If the installed file is not the released one.
+        """
+        path, sha256 = released_network(name)
+        artifact = load_artifact(path, device=device)
+        if artifact.sha256 != sha256:
+            raise NetworkFileError(f"{path} is not the network that was released (its SHA-256 differs); reinstall")
+        return cls(artifact)
+
+    @classmethod
+    def from_file(cls, path, device="cpu"):
+        """A network from a file that ``sfh-cnn release`` wrote; no code in the file is run.
+
+        Parameters
+        ----------
+        path : str or `pathlib.Path`
+        device : str, optional
+            Torch device.
+
+        Returns
+        -------
+        SFHPredictor
+
+        Raises
+        ------
+        NetworkFileError
+            If the file is damaged, foreign or of another format version.
+        """
+        return cls(load_artifact(path, device=device))
+
+    @staticmethod
+    def available():
+        """Released networks in this installation: name to one-line summary, default first."""
+        return available()
+
+    def attach(self, result):
+        """Give a result that was read from a file its network back, for draws and reconstructions.
+
+        Parameters
+        ----------
+        result : `~sfh_cnn.results.SFHResult`
+
+        Returns
+        -------
+        SFHResult
+            The same object.
+
+        Raises
+        ------
+        SFHCNNError
+            If the result came from another network.
+        """
+        made_by = result.meta.get("network_sha256")
+        if made_by != self.sha256:
+            raise SFHCNNError(
+                f"this result came from network {result.contract.name!r} ({made_by}), not from "
+                f"{self.contract.name!r} ({self.sha256})"
+            )
+        result.engine = self.engine
+        return result
+
+    def predict(
+        self,
+        spectrum,
+        photometry=None,
+        redshift=None,
+        distance=None,
+        ebv=None,
+        calibration_error=0.01,
+        refine=False,
+        *,
+        uncertainty=None,
+        mask=None,
+        medium=None,
+        keep_spectra=True,
+        batch_size=BATCH_SIZE,
+        progress_bar=None,
+    ):
+        """Predict histories.
+
+        Parameters
+        ----------
+        spectrum : `~specutils.Spectrum` or list of them, `~specutils.SpectrumList`
+            One spectrum, or many as (n_spec, n_wave). See `sfh_cnn.spectra.read_spectra` for what is accepted.
+        photometry : `~astropy.table.QTable` or dict, optional
+            Band fluxes through the same aperture as the spectrum: columns ``F275W``, ``F275W_err``, ... with
+            units, or band to Quantity or to (flux, error). Bands may be missing.
+        redshift : float or array, shape (n_spec,), optional
+            By default the spectrum's own.
+        distance : `~astropy.units.Quantity` or `~astropy.cosmology.Cosmology`, optional
+            For masses: a length, or a cosmology to turn the redshift into a luminosity distance.
+        ebv : float or array, shape (n_spec,), optional
+            Galactic foreground E(B-V) in mag to remove from spectrum and bands (R_V = 3.1).
+        calibration_error : float or array, shape (n_spec,), optional
+            Rms of smooth, fractional mismatch between data and models that the answer allows for: 0 for
+            mocks, 0.01 for well-calibrated data, 0.03 for poor flux calibration.
+        refine : bool, optional
+            Re-weight draws by the exact likelihood; not in this version.
+        uncertainty, mask, medium : optional
+            Replace what the spectrum says; see `sfh_cnn.spectra.read_spectra`.
+        keep_spectra : bool, optional
+            Keep what was fitted, for plots and `SFHResult.reconstruct`.
+        batch_size : int, optional
+            Spectra at a time; the answer does not depend on it.
+        progress_bar : bool, optional
+            Show a progress bar; by default on a terminal, for more than 10 000 spectra.
+
+        Returns
+        -------
+        `~sfh_cnn.results.SFHResult`
+
+        Raises
+        ------
+        CoverageError
+            If no spectrum shares enough wavelengths with the network.
+        SFHCNNError
+            If an argument is missing or has the wrong shape or value.
+        astropy.units.UnitsError
+            If a unit is missing or cannot be converted.
+        """
+        if refine:
+            raise SFHCNNError("refine=True is not available in this version; call predict without it")
+        spectra = read_spectra(spectrum, uncertainty=uncertainty, mask=mask, redshift=redshift, medium=medium)
+        n_spec = len(spectra)
+        redshift = spectra.redshift
+        flags = np.zeros(n_spec, dtype=np.int32)
+        calibration = self._calibration_error(calibration_error, n_spec, flags)
+        band_flux, band_flux_err, bad_band = read_photometry(photometry, self.contract.bands, n_spec)
+        flags[bad_band] |= Flag.BAD_BAND
+
+        flux_obs, err_obs = spectra.flux, spectra.flux_err
+        if err_obs is None:
+            noise = estimate_noise(flux_obs, spectra.mask)
+            err_obs = np.broadcast_to(noise[:, None], flux_obs.shape)
+            flags |= int(Flag.NO_UNCERTAINTY)
+        if ebv is not None:
+            ebv = _per_spectrum(ebv, n_spec, "ebv")
+            flux_obs, err_obs = (deredden(values, spectra.wave_aa, ebv) for values in (flux_obs, err_obs))
+            pivots = np.array(self.contract.band_pivots_aa)
+            band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
+
+        # A power of ten keeps 1e-20 erg/s/cm2/Angstrom within float32; ratios do not notice.
+        unit = _common_scale(flux_obs)
+        bad = spectra.mask | ~(np.isfinite(err_obs) & (err_obs > 0)) | ~np.isfinite(flux_obs)
+        spectra = _replaced(spectra, flux_obs / unit, np.where(bad, 1.0, err_obs) / unit, bad)
+        flux, flux_err, mask = spectra.resample(self.contract.wavelength_grid)
+        snr = self._check(spectra, flux, flux_err, mask, flags)
+        good = (flags & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
+        if not good.any():
+            self._raise_if_no_overlap(spectra)
+
+        inputs = (
+            flux,
+            flux_err,
+            mask,
+            (band_flux / unit).astype(np.float32),
+            (band_flux_err / unit).astype(np.float32),
+            np.nan_to_num(redshift).astype(np.float32),
+            calibration.astype(np.float32),
+        )
+        shown = n_spec > 10_000 if progress_bar is None else progress_bar
+        with progress(int(good.sum()), "predicting", enabled=None if shown else False) as advance:
+            out = run_network(self._program, inputs, good, self.contract.n_age, advance, batch_size)
+        arrays = self._arrays(out)
+        arrays |= {
+            "flags": flags,
+            "snr": snr,
+            "redshift": redshift,
+            "calibration_error": calibration,
+            "distance_mpc": _distance_mpc(distance, redshift, spectra.relative),
+        }
+        model = self._reconstruct(arrays, flux, flux_err, mask, good)
+        arrays["reduced_chi2"] = model["reduced_chi2"]
+        arrays["v_flux"] = self._v_flux(flux, mask, model["flux"]) * unit
+        flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
+        limit = self.contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
+        flags[good & (model["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
+        kept = None
+        if keep_spectra:
+            kept = {
+                "wave_aa": self.contract.wavelength_grid.wave_aa,
+                "flux": flux * unit,
+                "flux_err": flux_err * unit,
+                "mask": mask,
+                "band_flux": band_flux,
+                "band_flux_err": band_flux_err,
+            }
+        return SFHResult(
+            self.contract, arrays, meta=self._meta(spectra), spectra=kept, engine=self.engine, scalar=spectra.scalar
+        )
+
+    # ---- pieces of predict -------------------------------------------------------------------------------------
+
+    def _calibration_error(self, value, n_spec, flags):
+        """One calibration error per spectrum, inside the trained range."""
+        value = _per_spectrum(value, n_spec, "calibration_error")
+        if not np.all((value >= 0) & (value < 1)):
+            raise SFHCNNError(f"calibration_error is a fraction between 0 and 1, got {value.min():g} to {value.max():g}")
+        low, high = self.contract.domain["calibration_error"]
+        flags[value > high] |= Flag.CALIBRATION_OUTSIDE
+        return np.clip(value, low, high)
+
+    def _check(self, spectra, flux, flux_err, mask, flags):
+        """Set the flags that the data alone decide; return the S/N per pixel."""
+        domain, n_wave = self.contract.domain, flux.shape[1]
+        n_valid = n_wave - mask.sum(axis=1)
+        clean = np.where(mask, np.nan, flux)
+        with np.errstate(invalid="ignore"):
+            empty = n_valid == 0
+            clean[empty] = 0.0
+            level = np.nanmean(clean, axis=1)
+            clean[empty] = np.nan
+            ratio = clean / flux_err
+            ratio[empty] = 0.0
+            snr = np.nanmedian(ratio, axis=1)
+            negative = np.mean(ratio < -3, axis=1) * n_wave / np.maximum(n_valid, 1)
+        flags[empty | ~(level > 0)] |= Flag.NO_DATA
+        flags[n_valid < 0.5 * domain["min_coverage"] * n_wave] |= Flag.FEW_PIXELS
+        covered = _span(~mask) / n_wave
+        flags[covered < _FULL_COVERAGE] |= Flag.PARTIAL_COVERAGE
+        flags[covered < 0.8 * domain["min_coverage"]] |= Flag.FEW_PIXELS
+        flags[negative > _NEGATIVE_SHARE] |= Flag.NEGATIVE_FLUX
+        low, high = domain["snr"]
+        flags[(snr < low) | (snr > high)] |= Flag.SNR_OUTSIDE
+        low, high = domain["redshift"]
+        flags[~((spectra.redshift >= low) & (spectra.redshift <= high))] |= Flag.REDSHIFT_OUTSIDE
+        return snr
+
+    def _raise_if_no_overlap(self, spectra):
+        """An input that can never give a number is an error, not a row of NaN."""
+        known = np.isfinite(spectra.redshift)
+        if not known.any():
+            return
+        rest = np.asarray(spectra.wave_aa)[..., [0, -1]] / (1 + spectra.redshift[known][:, None])
+        grid = self.contract.wavelength_grid
+        low, high = grid.edges_aa[[0, -1]]
+        need = 0.8 * self.contract.domain["min_coverage"] * (high - low)
+        overlap = np.minimum(rest[:, 1], high) - np.maximum(rest[:, 0], low)
+        if overlap.max() < need:
+            raise CoverageError(
+                f"the spectrum covers {rest[0, 0]:.0f}-{rest[0, 1]:.0f} Angstrom in the rest frame; network "
+                f"{self.contract.name!r} covers {low:.0f}-{high:.0f} and needs at least {need:.0f} Angstrom of it"
+            )
+
+    def _arrays(self, out):
+        """The network's output under the names of `SFHResult`."""
+        fractions = out["fraction_quantiles"]
+        metallicity = out["metallicity_quantiles"]
+        arrays = {
+            "mass_fraction": out["mass_fraction"],
+            "light_fraction": out["light_fraction"],
+            "q_mass_fraction": fractions[:, 0],
+            "q_light_fraction": fractions[:, 1],
+            "q_metallicity": metallicity,
+            "latent": out["latent"],
+            "unusualness": out["unusualness"],
+        }
+        for i, name in enumerate(SCALAR_NAMES):
+            arrays[f"q_{name}"] = out["scalar_quantiles"][:, i]
+        for name in ("q_a_v", "q_velocity_dispersion"):  # an attenuation or a width is not negative
+            arrays[name] = np.maximum(arrays[name], 0.0)
+        median = metallicity[..., metallicity.shape[-1] // 2]
+        arrays["surviving_fraction"] = self.engine.surviving_fraction(np.nan_to_num(median))
+        arrays["surviving_fraction"][~np.isfinite(median)] = np.nan
+        return arrays
+
+    def _reconstruct(self, arrays, flux, flux_err, mask, good, block=1024):
+        """Model spectra of the good rows, NaN elsewhere."""
+        model_flux = np.full(flux.shape, np.nan, dtype=np.float32)
+        chi2 = np.full(len(flux), np.nan)
+        rows = np.flatnonzero(good)
+        middle = arrays["q_a_v"].shape[-1] // 2
+        for start in range(0, len(rows), block):
+            chosen = rows[start : start + block]
+            values = {
+                "mass_fraction": arrays["mass_fraction"][chosen],
+                "metallicity": arrays["q_metallicity"][chosen, :, middle],
+                **{
+                    name: arrays[f"q_{name}"][chosen, middle] for name in ("a_v", "velocity_dispersion", "velocity")
+                },
+            }
+            model = self.engine.model(
+                values,
+                flux[chosen],
+                flux_err[chosen],
+                mask[chosen],
+                arrays["redshift"][chosen],
+                arrays["calibration_error"][chosen],
+            )
+            model_flux[chosen], chi2[chosen] = model["flux"], model["reduced_chi2"]
+        return {"flux": model_flux, "reduced_chi2": chi2}
+
+    def _v_flux(self, flux, mask, model):
+        """Mean flux density in the rest V window; the model stands in for masked pixels."""
+        wave_aa = self.contract.wavelength_grid.wave_aa
+        window = (wave_aa >= V_WINDOW_AA[0]) & (wave_aa <= V_WINDOW_AA[1])
+        return np.where(mask[:, window], model[:, window], flux[:, window]).mean(axis=1).astype(float)
+
+    def _meta(self, spectra):
+        from sfh_cnn import __version__
+
+        return {
+            "package_version": __version__,
+            "network": self.contract.name,
+            "network_sha256": self.sha256,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "wavelength_medium": spectra.medium,
+            "flux_per": spectra.per,
+            "flux_is_relative": bool(spectra.relative),
+        }
+
+    def __repr__(self):
+        return f"<SFHPredictor: {self.contract.name}, {self.contract.n_age} age bins, bands {self.contract.bands}>"
+
+
+def _per_spectrum(value, n_spec, name):
+    """A number or one per spectrum, as an array (n_spec,)."""
+    if hasattr(value, "unit"):
+        value = to_plain(value, u.dimensionless_unscaled if value.unit != u.mag else u.mag, name)
+    value = np.asarray(value, dtype=float)
+    if value.shape not in ((), (1,), (n_spec,)):
+        raise SFHCNNError(f"{name} needs one value or {n_spec}, one per spectrum; got shape {value.shape}")
+    return np.broadcast_to(value, (n_spec,)).copy()
+
+
+def _common_scale(flux):
+    """A power of ten near the typical flux."""
+    typical = np.abs(flux[np.isfinite(flux) & (flux != 0)])
+    return 10.0 ** np.floor(np.log10(np.median(typical))) if typical.size else 1.0
+
+
+def _replaced(spectra, flux, flux_err, mask):
+    import dataclasses
+
+    return dataclasses.replace(spectra, flux=np.where(mask, 0.0, flux), flux_err=flux_err, mask=mask)
+
+
+def _span(valid):
+    """Pixels between the first and the last valid one, (n_spec,)."""
+    first = valid.argmax(axis=1)
+    last = valid.shape[1] - valid[:, ::-1].argmax(axis=1)
+    return np.where(valid.any(axis=1), last - first, 0)
+
+
+def _distance_mpc(distance, redshift, relative):
+    """Luminosity distances in Mpc; NaN without one."""
+    if distance is None:
+        return np.full(len(redshift), np.nan)
+    if relative:
+        raise SFHCNNError("distance was given, but the flux has no unit: masses need a flux density")
+    if hasattr(distance, "luminosity_distance"):
+        usable = np.isfinite(redshift) & (redshift > 0)
+        value = np.full(len(redshift), np.nan)
+        if usable.any():
+            value[usable] = distance.luminosity_distance(redshift[usable]).to_value(u.Mpc)
+        return value
+    value = _per_spectrum(to_plain(distance, u.Mpc, "distance"), len(redshift), "distance")
+    if not np.all(value > 0):
+        raise ContractError(f"distance must be positive, got {value.min():g} Mpc")
+    return value

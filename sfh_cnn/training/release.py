@@ -1,0 +1,200 @@
+"""From a training run to the one file that users load."""
+
+import datetime
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sfh_cnn.core import SFHCNNError, build_config
+from sfh_cnn.network import SFHNet, Templates, save_artifact
+from sfh_cnn.synthesis import MockGenerator
+
+from .calibrate import calibrate
+from .config import RunConfig
+from .dataset import HELD_OUT, to_tensors
+
+__all__ = ["build_templates", "held_out_mocks", "load_run", "release"]
+
+#: What a card must say before a network may be released.
+_CARD_ACCURACY = ("n_mocks", "overall")
+#: Basis vectors of the templates.
+_RANK, _COARSE_RANK = 64, 32
+
+
+def held_out_mocks(generator, kind, n):
+    """Mocks that no network of this package was trained on.
+
+    Parameters
+    ----------
+    generator : MockGenerator
+    kind : {"validation", "calibration", "test"}
+    n : int
+        Number of mocks.
+
+    Returns
+    -------
+    dict of Tensor
+    """
+    return to_tensors(generator.chunk(HELD_OUT[kind], n))
+
+
+def build_templates(grid):
+    """Templates of the base library for a released network.
+
+    Parameters
+    ----------
+    grid : SSPGrid
+
+    Returns
+    -------
+    Templates
+    """
+    width = np.diff(grid.edges_yr)
+    share = np.zeros((grid.parent.max() + 1, len(width)))
+    share[grid.parent, np.arange(len(width))] = width
+    share /= share.sum(axis=1, keepdims=True)  # constant SFR inside a bin
+
+    def compressed(young, old, rank):
+        per_fine = np.concatenate(
+            [part.coefficients[0] @ part.basis for part in (young, old)]
+        )  # (n_fine, n_met, n_wave)
+        spectra = np.tensordot(share, per_fine, axes=1)
+        level = spectra.mean(axis=-1, keepdims=True)
+        left, value, right = np.linalg.svd((spectra / level).reshape(-1, spectra.shape[-1]), full_matrices=False)
+        rank = min(rank, len(value))
+        # Basis vectors of order 1, so that float16 on disk resolves them.
+        scale = np.sqrt(right.shape[1])
+        coefficients = (left[:, :rank] * value[:rank] / scale).reshape(*spectra.shape[:2], rank)
+        return coefficients * level, right[:rank] * scale, spectra
+
+    coefficients, basis, spectra = compressed(grid.young, grid.old, _RANK)
+    coarse, coarse_basis, _ = compressed(grid.coarse_young, grid.coarse_old, _COARSE_RANK)
+    templates = Templates(*spectra.shape[:2], basis.shape[0], basis.shape[1], *coarse_basis.shape)
+    values = {
+        "nodes_dex": grid.nodes_dex,
+        "source_wave_aa": [grid.source_wave_aa[0], grid.source_wave_aa[1] - grid.source_wave_aa[0]],
+        "source_sigma_aa": grid.source_sigma_aa,
+        "coarse_wave_aa": [grid.coarse_wave_aa[0], grid.coarse_wave_aa[1] - grid.coarse_wave_aa[0]],
+        "coefficients": coefficients,
+        "basis": basis,
+        "coarse_coefficients": coarse,
+        "coarse_basis": coarse_basis,
+        "v_light": np.tensordot(share, grid.v_light[0], axes=1),
+        "surviving": np.tensordot(share, grid.surviving, axes=1),
+    }
+    for name, value in values.items():
+        getattr(templates, name).copy_(torch.as_tensor(np.asarray(value, dtype=np.float32)))
+    return templates
+
+
+def load_run(folder, libraries=None):
+    """The network and mocks of a training run.
+
+    Parameters
+    ----------
+    folder : str or `pathlib.Path`
+        Folder that `train` wrote.
+    libraries : list of SSPLibrary, optional
+        Instead of reading those that the configuration names.
+
+    Returns
+    -------
+    network : SFHNet
+        Moving average of the last checkpoint.
+    generator : MockGenerator
+    config : RunConfig
+    record : dict
+        What the card says about the training.
+
+    Raises
+    ------
+    SFHCNNError
+        If the folder holds no finished checkpoint.
+    """
+    folder = Path(folder)
+    checkpoint = folder / "last.ckpt"
+    if not checkpoint.exists():
+        raise SFHCNNError(f"{folder} holds no checkpoint (last.ckpt); train first")
+    config = build_config(json.loads((folder / "config.json").read_text()), RunConfig, where=str(folder))
+    generator = MockGenerator(config.synthesis, libraries)
+    network = SFHNet(generator.contract(), config.network)
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    prefix = "average."
+    network.load_state_dict(
+        {name[len(prefix) :]: value for name, value in saved["state_dict"].items() if name.startswith(prefix)}
+    )
+    steps = int(saved["global_step"])
+    record = {
+        "seed": config.training.seed,
+        "n_steps": steps,
+        "n_mocks_seen": steps * config.training.batch_size,
+        "learning_curve": _learning_curve(folder / "log" / "metrics.csv"),
+        "machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}",
+    }
+    return network.eval(), generator, config, record
+
+
+def _learning_curve(path, n_point=40):
+    """Validation scatter of the four means against step, at most ``n_point`` points."""
+    from astropy.io import ascii as astropy_ascii
+
+    if not path.exists():
+        return {}
+    table = astropy_ascii.read(path, format="csv")
+    columns = [name for name in table.colnames if name.startswith("val/scatter_")]
+    if not columns:
+        return {}
+    rows = table[~np.ma.getmaskarray(np.ma.asarray(table[columns[0]]))]
+    rows = rows[:: max(len(rows) // n_point, 1)]
+    curve = {"step": [int(step) for step in rows["step"]]}
+    return curve | {name.removeprefix("val/scatter_"): [round(float(v), 4) for v in rows[name]] for name in columns}
+
+
+def release(network, generator, config, path, *, accuracy, record, name=None, overwrite=False):
+    """Write a calibrated network with its card.
+
+    Parameters
+    ----------
+    network : SFHNet
+        Calibrated.
+    generator : MockGenerator
+    config : RunConfig
+    path : str or `pathlib.Path`
+        File to write.
+    accuracy : dict
+        Measured on held-out mocks, from `sfh_cnn.diagnostics.evaluate`.
+    record : dict
+        From `load_run`.
+    name : str, optional
+        Name of the network; by default the synthesis configuration's.
+    overwrite : bool, optional
+
+    Returns
+    -------
+    ModelContract
+        The card as written.
+
+    Raises
+    ------
+    SFHCNNError
+        If the accuracy was not measured or the network was not calibrated.
+    """
+    from sfh_cnn import __version__
+
+    if missing := [key for key in _CARD_ACCURACY if key not in accuracy]:
+        raise SFHCNNError(f"the card is incomplete: accuracy lacks {', '.join(missing)}; evaluate the network first")
+    if bool((network.interval_factor == 1).all()):
+        raise SFHCNNError("the card is incomplete: the network is not calibrated; call calibrate first")
+    contract = generator.contract(name).replace(
+        training={
+            **record,
+            "code_version": __version__,
+            "released": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        },
+        accuracy=accuracy,
+    )
+    save_artifact(network, build_templates(generator.grid), contract, config.network, path, overwrite=overwrite)
+    return contract
