@@ -29,6 +29,10 @@ if os.environ.get("READTHEDOCS") == "True" or "SFH_CNN_DOCS_INTERSPHINX" in os.e
 else:
     intersphinx_mapping.clear()
 
+# A reference to a name of this package must lead somewhere; those into other packages need the inventories.
+nitpicky = True
+nitpick_ignore_regex = [] if intersphinx_mapping else [("py:.*", r"(?!sfh_cnn\.).*")]
+
 # The diagrams need graphviz and say little here: hardly a class has a parent.
 automodapi_inheritance_diagram = False
 automodsumm_inherited_members = False
