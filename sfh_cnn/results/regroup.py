@@ -1,5 +1,7 @@
 """Results on other age bins, and the sum of many results: done draw by draw, so that intervals follow."""
 
+import collections
+
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError, history
@@ -8,7 +10,7 @@ from sfh_cnn.core.constants import QUANTILE_LEVELS
 from .derived import v_luminosity_lsun
 from .draws import DRAW_KEYS, INTERVAL_SEED
 from .packing import spectra_with_model
-from .sfh_result import SFHResult
+from .sfh_result import DRAW_BLOCK, SFHResult
 
 __all__ = ["rebin_result", "stack_result", "summarise_draws"]
 
@@ -55,12 +57,15 @@ def summarise_draws(age_grid, draws):
 
 
 def _with_draws(contract, result_arrays, draws):
-    stored = {f"draw_{key}": draws[key] for key in DRAW_KEYS}
+    stored = {f"draw_{key}": np.asarray(draws[key], dtype=np.float32) for key in DRAW_KEYS}
     return {**result_arrays, **summarise_draws(contract.age_grid, draws), **stored}
 
 
 def rebin_result(result, age_grid):
     """A result on other age bins; see `SFHResult.rebin`."""
+    if result.n_spec > DRAW_BLOCK:  # the draws of a cube do not fit into memory at once
+        starts = range(0, result.n_spec, DRAW_BLOCK)
+        return SFHResult.concatenate([rebin_result(result[i : i + DRAW_BLOCK], age_grid) for i in starts])
     old = result.age_grid
     draws = dict(result._draw_arrays(result.n_interval_draws, INTERVAL_SEED))
     mass, metallicity = draws["mass_fraction"], draws["metallicity"]
@@ -68,16 +73,14 @@ def rebin_result(result, age_grid):
     matrix = old.rebin_matrix(age_grid)
     # Metals of a wider bin are weighted by mass; where a draw has no mass there, by time.
     by_time = matrix * np.diff(old.edges_yr)[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        new_metallicity = np.where(
-            new_mass > 0, (mass * metallicity) @ matrix / new_mass, metallicity @ (by_time / by_time.sum(axis=0))
-        )
-        mean, surviving = result.arrays["mass_fraction"], result.arrays["surviving_fraction"]
-        new_surviving = np.where(
-            mean @ matrix > 0,
-            (mean * surviving) @ matrix / (mean @ matrix),
-            surviving @ (by_time / by_time.sum(axis=0)),
-        )
+    # New bins beyond the old ones hold no mass; they take the [M/H] of the nearest bin, so that sums stay finite.
+    beyond = by_time.sum(axis=0) == 0
+    nearest = np.where(age_grid.edges_yr[:-1] >= old.edges_yr[-1], old.n_age - 1, 0)
+    by_time[nearest[beyond], beyond] = 1
+    by_time /= by_time.sum(axis=0)
+    mean, surviving = result.arrays["mass_fraction"], result.arrays["surviving_fraction"]
+    new_metallicity = _ratio((mass * metallicity) @ matrix, new_mass, metallicity @ by_time)
+    new_surviving = _ratio((mean * surviving) @ matrix, mean @ matrix, surviving @ by_time)
     draws.update(mass_fraction=new_mass, metallicity=new_metallicity, light_fraction=draws["light_fraction"] @ matrix)
     contract = result.contract.replace(age_edges_yr=tuple(float(edge) for edge in age_grid.edges_yr))
     arrays = _with_draws(contract, {**result.arrays, "surviving_fraction": new_surviving}, draws)
@@ -93,7 +96,7 @@ def rebin_result(result, age_grid):
 def stack_result(result, weights=None):
     """The population of all spectra together; see `SFHResult.stack`."""
     arrays = result.arrays
-    good = np.isfinite(arrays["mass_fraction"]).all(axis=1) & np.isfinite(arrays["v_flux"])
+    good = np.isfinite(arrays["mass_fraction"]).all(axis=1) & (arrays["v_flux"] > 0)
     weights = np.ones(result.n_spec) if weights is None else np.asarray(weights, dtype=float)
     if weights.shape != (result.n_spec,) or not np.all(np.isfinite(weights) & (weights >= 0)):
         raise SFHCNNError(f"weights needs {result.n_spec} finite numbers that are not negative, one per spectrum")
@@ -108,21 +111,8 @@ def stack_result(result, weights=None):
     # Without a distance all are taken to be equally far, which cancels in every ratio.
     common_mpc = distance_mpc if np.isfinite(distance_mpc).all() else np.ones_like(distance_mpc)
 
-    draws = _shuffled(part._draw_arrays(part.n_interval_draws, INTERVAL_SEED))
     luminosity = weights * v_luminosity_lsun(arrays["v_flux"], arrays["redshift"], common_mpc)  # (n_spec,)
-    mass = luminosity[:, None] * 10 ** draws["log_mass_to_light_attenuated"]  # (n_spec, n_draws)
-    intrinsic = mass / 10 ** draws["log_mass_to_light"]
-    mass_in_bin = mass[..., None] * draws["mass_fraction"]
-    light_in_bin = intrinsic[..., None] * draws["light_fraction"]
-    total = {
-        "mass_fraction": mass_in_bin.sum(0) / mass.sum(0)[:, None],
-        "light_fraction": light_in_bin.sum(0) / intrinsic.sum(0)[:, None],
-        "metallicity": (mass_in_bin * draws["metallicity"]).sum(0) / mass_in_bin.sum(0),
-        "a_v": (intrinsic * draws["a_v"]).sum(0) / intrinsic.sum(0),
-        "log_mass_to_light": np.log10(mass.sum(0) / intrinsic.sum(0)),
-        "log_mass_to_light_attenuated": np.log10(mass.sum(0) / luminosity.sum()),
-    }
-    mean_mass = mass_in_bin.mean(axis=1)
+    draws, surviving_fraction = _sum_of_draws(part, luminosity)
     redshift = np.average(arrays["redshift"], weights=luminosity)
     distance = np.average(distance_mpc, weights=luminosity)
     signal = weights * arrays["v_flux"]
@@ -135,21 +125,61 @@ def stack_result(result, weights=None):
         "unusualness": arrays["unusualness"].max(),
         "v_flux": luminosity.sum() / v_luminosity_lsun(1.0, redshift, np.average(common_mpc, weights=luminosity)),
         "distance_mpc": distance,
-        "surviving_fraction": (mean_mass * arrays["surviving_fraction"]).sum(0) / mean_mass.sum(0),
+        "surviving_fraction": surviving_fraction,
         "latent": np.average(arrays["latent"], axis=0, weights=luminosity),
     }
     stacked = _with_draws(
         part.contract,
         {key: np.asarray(value)[None] for key, value in one.items()},
-        {key: value[None] for key, value in total.items()},
+        {key: value[None] for key, value in draws.items()},
     )
     return SFHResult(part.contract, stacked, {**part.meta, "n_stacked": int(good.sum())}, scalar=True)
 
 
-def _shuffled(draws):
-    """Shuffle the draws of each spectrum on its own, for spectra may share the random numbers behind them."""
+def _sum_of_draws(result, luminosity_lsun):
+    """Draws of the sum of all populations, and the surviving fraction of its bins.
+
+    Works through blocks of spectra: the draws of a cube do not fit into memory at once.
+    """
     rng = np.random.default_rng(INTERVAL_SEED)
-    n_spec, n_draws = draws["a_v"].shape
+    total = collections.defaultdict(float)
+    for start in range(0, result.n_spec, DRAW_BLOCK):
+        block = result[start : start + DRAW_BLOCK]
+        draws = _shuffled(block._draw_arrays(block.n_interval_draws, INTERVAL_SEED), rng)
+        mass = luminosity_lsun[start : start + DRAW_BLOCK, None] * 10 ** draws["log_mass_to_light_attenuated"]
+        light = mass / 10 ** draws["log_mass_to_light"]  # dust-free, (n_block, n_draws)
+        mass_in_bin = mass[..., None] * draws["mass_fraction"]
+        mean_in_bin = mass_in_bin.mean(axis=1)
+        total["mass"] += mass.sum(0)
+        total["light"] += light.sum(0)
+        total["mass_in_bin"] += mass_in_bin.sum(0)
+        total["light_in_bin"] += (light[..., None] * draws["light_fraction"]).sum(0)
+        total["metals_in_bin"] += (mass_in_bin * draws["metallicity"]).sum(0)
+        total["metallicity"] += draws["metallicity"].sum(0) / result.n_spec
+        total["a_v"] += (light * draws["a_v"]).sum(0)
+        total["mean_in_bin"] += mean_in_bin.sum(0)
+        total["surviving_in_bin"] += (mean_in_bin * block.arrays["surviving_fraction"]).sum(0)
+        total["surviving"] += block.arrays["surviving_fraction"].sum(0) / result.n_spec
+    summed = {
+        "mass_fraction": total["mass_in_bin"] / total["mass"][:, None],
+        "light_fraction": total["light_in_bin"] / total["light"][:, None],
+        "metallicity": _ratio(total["metals_in_bin"], total["mass_in_bin"], total["metallicity"]),
+        "a_v": total["a_v"] / total["light"],
+        "log_mass_to_light": np.log10(total["mass"] / total["light"]),
+        "log_mass_to_light_attenuated": np.log10(total["mass"] / luminosity_lsun.sum()),
+    }
+    return summed, _ratio(total["surviving_in_bin"], total["mean_in_bin"], total["surviving"])
+
+
+def _ratio(numerator, denominator, otherwise):
+    """Weighted mean where there is weight, the plain mean where no draw has mass."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / denominator, otherwise)
+
+
+def _shuffled(draws, rng):
+    """Shuffle the draws of each spectrum on its own, for spectra may share the random numbers behind them."""
+    n_spec, n_draws = np.shape(draws["a_v"])
     order = np.argsort(rng.random((n_spec, n_draws)), axis=1)
     rows = np.arange(n_spec)[:, None]
     return {key: np.asarray(draws[key])[rows, order] for key in DRAW_KEYS}

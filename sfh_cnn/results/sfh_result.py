@@ -13,12 +13,12 @@ from .draws import DRAW_KEYS, INTERVAL_DRAWS, INTERVAL_SEED, SFHDraws
 from .quantiles import interpolate_quantiles, tails
 from .quantities import QUANTILE_KEYS, QUANTITIES, REQUIRED_KEYS
 
-__all__ = ["SHARED_KEYS", "Reconstruction", "SFHResult"]
+__all__ = ["DRAW_BLOCK", "SHARED_KEYS", "Reconstruction", "SFHResult"]
 
 #: Position of the median among the stored quantiles.
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 #: Spectra per call when drawing for intervals: bounds the memory.
-_DRAW_BLOCK = 512
+DRAW_BLOCK = 512
 #: Arrays of ``spectra`` that are not one row per spectrum.
 SHARED_KEYS = ("wave_aa",)
 
@@ -655,8 +655,8 @@ class SFHResult(DerivedQuantities):
     def _drawn_quantiles(self, name, probabilities, options):
         many = self.as_many()
         blocks = []
-        for start in range(0, many.n_spec, _DRAW_BLOCK):
-            value = getattr(many[start : start + _DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED), name)
+        for start in range(0, many.n_spec, DRAW_BLOCK):
+            value = getattr(many[start : start + DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED), name)
             value = value(**options) if callable(value) else value
             blocks.append(np.quantile(value.value, probabilities, axis=1))
         return [self._out(plain, value.unit) for plain in np.concatenate(blocks, axis=1)]
