@@ -68,7 +68,7 @@ class InstrumentConfig:
 class DustPrior:
     """Attenuation of the diffuse medium (A_V) and the extra attenuation of stars younger than 10 Myr."""
 
-    #: Range of A_V, mag. Half of the mocks are even in A_V, half crowd towards the low end (as the square).
+    #: Range of A_V, mag. Half of the mocks are even in A_V, half crowd towards the low end (as the cube).
     a_v_range: tuple[float, float] = (0.0, 3.0)
     #: Relative weights of the attenuation laws of the diffuse medium.
     laws: dict[str, float] = dataclasses.field(

@@ -1,12 +1,15 @@
 """MockGenerator: from priors to what a telescope would have seen, the whole story on one page."""
 
-import numpy as np
+import warnings
 
-from sfh_cnn.core import ModelContract, config_to_dict
+import numpy as np
+from astropy import log
+
+from sfh_cnn.core import ModelContract, SFHCNNWarning, config_to_dict
 from sfh_cnn.core.constants import C_KMS, RECENT_YR, SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.core.history import mean_log_age, mean_metallicity, recent_fraction
 from sfh_cnn.photometry import band_matrix, load_bandpass
-from sfh_cnn.spectra.broadening import broadening_operator
+from sfh_cnn.spectra import broadening_operator
 from sfh_cnn.ssp import SSPLibrary
 
 from . import observe
@@ -15,6 +18,7 @@ from .attenuation import attenuation_curve, transmission
 from .composite import bin_history, library_shares, mass_weights
 from .sfh_prior import draw_mass_fraction
 from .ssp_grid import SSPGrid, metallicity_weights
+from .threads import one_thread
 
 __all__ = ["MockGenerator"]
 
@@ -22,6 +26,9 @@ __all__ = ["MockGenerator"]
 GROUP_SIZE = 256
 #: Floor of log_recent_fraction, dex.
 _RECENT_FLOOR = -5.0
+#: Libraries less sharp than the instrument make the lines of the mocks too broad, as a velocity dispersion would:
+#: from the first value on (km/s) it is said, from the second on, where it exceeds what stars of discs have, warned of.
+_LSF_EXCESS_KMS = (25.0, 40.0)
 
 
 class MockGenerator:
@@ -35,6 +42,16 @@ class MockGenerator:
     config : SynthesisConfig
     libraries : list of `~sfh_cnn.ssp.SSPLibrary`, optional
         Instead of reading those that the configuration names.
+
+    Raises
+    ------
+    SFHCNNError
+        If a library does not cover the spectra, or the first one not the bands.
+
+    Warns
+    -----
+    SFHCNNWarning
+        If the lines of the libraries are clearly broader than those of the instrument.
     """
 
     def __init__(self, config, libraries=None):
@@ -46,13 +63,15 @@ class MockGenerator:
         high = max([b.wave_aa[-1] for b in bandpasses] + [V_WINDOW_AA[1]]) / (1 + redshift[0]) + 20
         self.wave_aa = instrument.wavelength_grid.wave_aa
         self.age_grid = config.age_grid
-        self.grid = SSPGrid(
-            self.libraries,
-            self.age_grid.edges_yr,
-            (self.wave_aa[0], self.wave_aa[-1]),
-            (low, high),
-            METALLICITY_RANGE_DEX,
-        )
+        with one_thread():
+            self.grid = SSPGrid(
+                self.libraries,
+                self.age_grid.edges_yr,
+                (self.wave_aa[0], self.wave_aa[-1]),
+                (low, high),
+                METALLICITY_RANGE_DEX,
+            )
+        self._say_lsf_excess()
         self._law_names = tuple(config.dust.laws)
         laws = (*self._law_names, "birth-cloud")
         self._law = np.stack([attenuation_curve(name, self.wave_aa) for name in laws])
@@ -115,11 +134,12 @@ class MockGenerator:
             (n, len(SCALAR_NAMES)); ``family`` and ``enrichment`` (n,), numbers of the families drawn.
         """
         rng = np.random.default_rng([self.config.seed, index])
-        truth = self._histories(rng, n)
-        parts = [
-            self._group(rng, {key: value[start : start + GROUP_SIZE] for key, value in truth.items()}, observed)
-            for start in range(0, n, GROUP_SIZE)
-        ]
+        with one_thread():
+            truth = self._histories(rng, n)
+            parts = [
+                self._group(rng, {key: value[start : start + GROUP_SIZE] for key, value in truth.items()}, observed)
+                for start in range(0, n, GROUP_SIZE)
+            ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _histories(self, rng, n):
@@ -144,7 +164,7 @@ class MockGenerator:
 
     def _group(self, rng, history, observed):
         """One group: dust, kinematics, redshift, then everything that happens to an observation."""
-        config, grid, wave_aa = self.config, self.grid, self.wave_aa
+        config, grid = self.config, self.grid
         n = len(history["mass"])
 
         # Stars, young and old apart, for the young may be dustier.
@@ -212,7 +232,7 @@ class MockGenerator:
         }
         if not observed:
             return {"flux": flux, "band_flux": bands, **mock}
-        return {**self._observed(rng, flux, bands, redshift, a_v, wave_aa), **mock}
+        return {**self._observed(rng, flux, bands, redshift), **mock}
 
     def kinematics(self, redshift, sigma_kms, velocity_kms=0.0):
         """Sparse operator from the library's pixels to the network's: line spread, dispersion, velocity error.
@@ -226,6 +246,38 @@ class MockGenerator:
         variance = np.maximum(instrument**2 - library**2, 0.0) + (edges * sigma_kms / C_KMS) ** 2
         return broadening_operator(self.grid.source_wave_aa, edges, np.sqrt(variance), velocity_kms)
 
+    def lsf_excess_kms(self, redshift):
+        """How much broader the libraries' lines are than the instrument's, as a velocity dispersion.
+
+        Parameters
+        ----------
+        redshift : float
+
+        Returns
+        -------
+        ndarray, shape (n_wave,)
+            km/s; 0 where the instrument's line spread is the broader one and can be matched.
+        """
+        instrument = self.config.instrument.lsf_sigma_aa(self.wave_aa * (1 + redshift)) / (1 + redshift)
+        library = np.interp(self.wave_aa, self.grid.source_wave_aa, self.grid.source_sigma_aa)
+        return np.sqrt(np.maximum(library**2 - instrument**2, 0.0)) / self.wave_aa * C_KMS
+
+    def _say_lsf_excess(self):
+        # The line spread is worst at one of the two ends: in the rest frame it shrinks as the redshift grows.
+        excess = np.max([self.lsf_excess_kms(z) for z in self.config.observation.redshift_range], axis=0)
+        if excess.max() < _LSF_EXCESS_KMS[0]:
+            return
+        wave_aa = self.wave_aa[excess >= _LSF_EXCESS_KMS[0]]
+        text = (
+            f"between {wave_aa[0]:.0f} and {wave_aa[-1]:.0f} Angstrom the stellar library is less sharp than the "
+            f"instrument: lines of the mocks are too broad there, by up to {excess.max():.0f} km/s in quadrature; "
+            "convolve the observed spectra to the library's resolution or use a sharper library"
+        )
+        if excess.max() < _LSF_EXCESS_KMS[1]:
+            log.info(text)
+        else:
+            warnings.warn(text, SFHCNNWarning, stacklevel=3)
+
     def _dusty_light(self, fine, coarse, a_v, extra, law):
         """Attenuate young and old light; return spectrum, coarse spectrum and V levels without and with dust."""
         window = (self.grid.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.grid.coarse_wave_aa <= V_WINDOW_AA[1])
@@ -238,9 +290,9 @@ class MockGenerator:
             totals.append(total)
         return totals[0], totals[1], v_dust_free, totals[1][:, window].mean(axis=1)
 
-    def _observed(self, rng, flux, bands, redshift, a_v, wave_aa):
+    def _observed(self, rng, flux, bands, redshift):
         """Calibration errors, lines, noise, wrong error bars, masks, cuts and band errors."""
-        config, instrument = self.config.observation, self.config.instrument
+        config, instrument, wave_aa = self.config.observation, self.config.instrument, self.wave_aa
         n, n_wave = flux.shape
         low, high = np.log(config.calibration_error_max / 30), np.log(config.calibration_error_max)
         calibration = np.exp(rng.uniform(low, high, n)) * (rng.random(n) >= config.no_calibration_error_share)

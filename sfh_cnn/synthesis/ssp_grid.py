@@ -6,12 +6,14 @@ stars younger than 10 Myr (which may be dustier) and older ones, so that one moc
 numbers instead of a million.
 """
 
+import itertools
+
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
+from sfh_cnn.core import SFHCNNError
 from sfh_cnn.core.constants import FWHM_PER_SIGMA, V_WINDOW_AA
-
-from sfh_cnn.spectra.broadening import smoothing_operator
+from sfh_cnn.spectra import smoothing_operator
 
 __all__ = ["CompressedSSP", "SSPGrid", "fine_age_edges"]
 
@@ -47,7 +49,7 @@ def fine_age_edges(age_edges_yr, n_split=5):
         Which of the network's bins each fine bin belongs to.
     """
     edges, parent = [age_edges_yr[0]], []
-    for i, (low, high) in enumerate(zip(age_edges_yr[:-1], age_edges_yr[1:], strict=True)):
+    for i, (low, high) in enumerate(itertools.pairwise(age_edges_yr)):
         inner = high * np.arange(1, 11) / 10 if low == 0 else np.geomspace(low, high, n_split + 1)[1:]
         inner[-1] = high
         edges.extend(inner)
@@ -94,6 +96,16 @@ def metallicity_weights(metallicity_dex, nodes_dex):
     index = np.clip(np.searchsorted(nodes_dex, clipped, side="right") - 1, 0, len(nodes_dex) - 2)
     part = (clipped - nodes_dex[index]) / (nodes_dex[index + 1] - nodes_dex[index])
     return index, part
+
+
+def _check_coverage(libraries, wave_aa, what):
+    """Raise an error that names a library which does not reach from the first to the last wavelength."""
+    for library in libraries:
+        if library.wave_aa[0] > wave_aa[0] or library.wave_aa[-1] < wave_aa[-1]:
+            raise SFHCNNError(
+                f"SSP library {library.name!r} covers {library.wave_aa[0]:.0f}-{library.wave_aa[-1]:.0f} Angstrom; "
+                f"{what} need {wave_aa[0]:.0f}-{wave_aa[-1]:.0f} (rest frame, air)"
+            )
 
 
 class CompressedSSP:
@@ -179,6 +191,11 @@ class SSPGrid:
         Luminosity in the V window per mass formed, L_sun per M_sun.
     surviving : ndarray, shape (n_fine, n_met)
         Surviving share of the mass formed (base library); NaN when it does not state one.
+
+    Raises
+    ------
+    SFHCNNError
+        If a library does not cover the spectra, or the base not the bands.
     """
 
     def __init__(self, libraries, age_edges_yr, wave_range_aa, band_range_aa, metallicity_range_dex=(-2.0, 0.4)):
@@ -192,6 +209,8 @@ class SSPGrid:
         self.nodes_dex = nodes[max(np.sum(nodes <= low) - 1, 0) : np.sum(nodes < high) + 1]
         self.source_wave_aa = np.arange(wave_range_aa[0] - _MARGIN_AA, wave_range_aa[1] + _MARGIN_AA, _SOURCE_STEP_AA)
         self.coarse_wave_aa = np.arange(band_range_aa[0], band_range_aa[1], _COARSE_STEP_AA) + _COARSE_STEP_AA / 2
+        _check_coverage(libraries, self.source_wave_aa, "the spectra and some room for broadening")
+        _check_coverage(libraries[:1], self.coarse_wave_aa, "the bands at all redshifts")
         resolution = [
             np.interp(self.source_wave_aa, library.wave_aa, library.lsf_fwhm_aa) / FWHM_PER_SIGMA
             for library in libraries
