@@ -1,5 +1,6 @@
 """SFHPredictor: from spectra and photometry to histories."""
 
+import dataclasses
 import datetime
 
 import astropy.units as u
@@ -213,8 +214,8 @@ class SFHPredictor:
             pivots = np.array(self.contract.band_pivots_aa)
             band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
 
-        # A power of ten keeps 1e-20 erg/s/cm2/Angstrom within float32; ratios do not notice.
-        unit = _common_scale(flux_obs)
+        # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
+        unit = _scale(flux_obs)[:, None]
         bad = spectra.mask | ~(np.isfinite(err_obs) & (err_obs > 0)) | ~np.isfinite(flux_obs)
         spectra = _replaced(spectra, flux_obs / unit, np.where(bad, 1.0, err_obs) / unit, bad)
         flux, flux_err, mask = spectra.resample(self.contract.wavelength_grid)
@@ -245,7 +246,7 @@ class SFHPredictor:
         }
         model = self._reconstruct(arrays, flux, flux_err, mask, good)
         arrays["reduced_chi2"] = model["reduced_chi2"]
-        arrays["v_flux"] = self._v_flux(flux, mask, model["flux"]) * unit
+        arrays["v_flux"] = self._v_flux(flux, mask, model["flux"]) * unit[:, 0]
         flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
         limit = self.contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
         flags[good & (model["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
@@ -397,15 +398,15 @@ def _per_spectrum(value, n_spec, name):
     return np.broadcast_to(value, (n_spec,)).copy()
 
 
-def _common_scale(flux):
-    """A power of ten near the typical flux."""
-    typical = np.abs(flux[np.isfinite(flux) & (flux != 0)])
-    return 10.0 ** np.floor(np.log10(np.median(typical))) if typical.size else 1.0
+def _scale(flux):
+    """A power of two near the mean flux of each spectrum, (n_spec,)."""
+    finite = np.where(np.isfinite(flux), np.abs(flux), 0.0)
+    typical = finite.mean(axis=1)
+    usable = (typical > 0) & np.isfinite(typical)
+    return np.exp2(np.floor(np.log2(np.where(usable, typical, 1.0))))
 
 
 def _replaced(spectra, flux, flux_err, mask):
-    import dataclasses
-
     return dataclasses.replace(spectra, flux=np.where(mask, 0.0, flux), flux_err=flux_err, mask=mask)
 
 

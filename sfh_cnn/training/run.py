@@ -100,7 +100,8 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
     if init_from is not None:
         network.load_state_dict(init_from)
     module = LitSFHNet(network, config.training)
-    callbacks = [ModelCheckpoint(folder, save_last=True, save_top_k=0, enable_version_counter=False)]
+    # Without a monitored metric this keeps the newest checkpoint only.
+    callbacks = [ModelCheckpoint(folder, filename="last", enable_version_counter=False)]
     if config.training.patience:
         callbacks.append(EarlyStopping("val/loss", patience=config.training.patience))
     runner = lightning.Trainer(
