@@ -31,6 +31,7 @@ else:
 
 # A reference to a name of this package must lead somewhere; those into other packages need the inventories.
 nitpicky = True
+nitpick_ignore = [("py:class", "sfh_cnn.results.derived.DerivedQuantities")]  # private; its members are listed
 nitpick_ignore_regex = [] if intersphinx_mapping else [("py:.*", r"(?!sfh_cnn\.).*")]
 
 # The diagrams need graphviz and say little here: hardly a class has a parent.

@@ -21,10 +21,10 @@ FWHM_PER_SIGMA = 2.3548200450309493
 #: and the others bound the central 50, 68.27 and 95.45 per cent intervals.
 QUANTILE_LEVELS = (0.022750, 0.158655, 0.25, 0.5, 0.75, 0.841345, 0.977250)
 
-#: Version of the released-network file format (see `sfh_cnn.network.artifact`).
+#: Version of the released-network file format (see ``network/artifact.py``).
 NETWORK_FORMAT_VERSION = 1
 
-#: Version of the result file format (see `sfh_cnn.results.fits_io`).
+#: Version of the result file format (see ``results/fits_io.py``).
 RESULT_FORMAT_VERSION = 1
 
 #: "Recent" in log_recent_fraction, yr.
