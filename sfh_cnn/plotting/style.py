@@ -50,7 +50,7 @@ _TEX_UNIT = {
     u.M_sun: r"$\mathrm{M}_\odot$",
     u.M_sun / u.L_sun: r"$\mathrm{M}_\odot\,\mathrm{L}_\odot^{-1}$",
     u.M_sun / u.yr: r"$\mathrm{M}_\odot$ yr$^{-1}$",
-    1 / u.yr: "yr$^{-1}$",
+    u.yr**-1: "yr$^{-1}$",
     u.M_sun / u.pc**2: r"$\mathrm{M}_\odot$ pc$^{-2}$",
     u.M_sun / u.yr / u.kpc**2: r"$\mathrm{M}_\odot$ yr$^{-1}$ kpc$^{-2}$",
 }

@@ -3,10 +3,10 @@
 import astropy.units as u
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, history, to_plain
+from sfh_cnn.core import SFHCNNError, history, to_plain, to_quantity
 from sfh_cnn.core.constants import L_SUN_ERG_S, V_WINDOW_AA
 
-from .quantities import QUANTITIES, with_unit
+from .quantities import QUANTITIES
 
 __all__ = ["RECENT", "DerivedQuantities", "v_luminosity_lsun"]
 
@@ -163,4 +163,4 @@ class DerivedQuantities:
 
     def _out(self, plain, unit):
         """Public form: the unit on, and for a single spectrum no leading axis."""
-        return with_unit(plain[0] if self.scalar else plain, unit)
+        return to_quantity(plain[0] if self.scalar else plain, unit)

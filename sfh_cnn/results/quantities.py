@@ -3,11 +3,10 @@
 import dataclasses
 
 import astropy.units as u
-import numpy as np
 
 from sfh_cnn.core import DEX_LOG_AGE, FLUX_UNIT, METALLICITY_UNIT
 
-__all__ = ["ARRAY_UNITS", "QUANTILE_KEYS", "QUANTITIES", "REQUIRED_KEYS", "QuantityInfo", "with_unit"]
+__all__ = ["ARRAY_UNITS", "QUANTILE_KEYS", "QUANTITIES", "REQUIRED_KEYS", "QuantityInfo"]
 
 _NONE = u.dimensionless_unscaled
 _MASS_TO_LIGHT = u.M_sun / u.L_sun
@@ -126,7 +125,7 @@ QUANTITIES = {
         u.M_sun / u.yr, "SFR (100 Myr)", "mean star formation rate of the last 100 Myr", needs_distance=True
     ),
     "specific_sfr": QuantityInfo(
-        1 / u.yr, "specific SFR", "star formation rate of the last 100 Myr per surviving stellar mass"
+        u.yr**-1, "specific SFR", "star formation rate of the last 100 Myr per surviving stellar mass"
     ),
     "cumulative_mass": QuantityInfo(
         _NONE, "mass formed before", "share of the mass formed before each bin edge", axis="edge"
@@ -193,8 +192,3 @@ ARRAY_UNITS = {
     "model_flux": FLUX_UNIT,
     "model_band_flux": FLUX_UNIT,
 }
-
-
-def with_unit(values, unit):
-    """Put a unit on, logarithmic units included, without a copy."""
-    return np.asarray(values) << unit

@@ -5,9 +5,9 @@ import dataclasses
 import astropy.units as u
 import numpy as np
 
-from sfh_cnn.core import Flag, SFHCNNError, to_plain
+from sfh_cnn.core import Flag, SFHCNNError, to_plain, to_quantity
 
-from .quantities import QUANTITIES, with_unit
+from .quantities import QUANTITIES
 from .sfh_result import SFHResult
 
 __all__ = ["RadialProfile", "SFHMaps"]
@@ -318,7 +318,7 @@ class SFHMaps:
         if name in _EXTENSIVE:
             size = np.maximum(self.bin_size, 1)
             plain = plain / size.reshape((-1,) + (1,) * (plain.ndim - 1))
-        return with_unit(self._to_map(plain), values.unit)
+        return to_quantity(self._to_map(plain), values.unit)
 
     def _to_map(self, rows):
         """Spread one row per bin over the spaxels."""

@@ -30,7 +30,7 @@ _SUFFIX = {
     u.M_sun: "_msun",
     u.M_sun / u.L_sun: "_msun_lsun",
     u.M_sun / u.yr: "_msun_yr",
-    1 / u.yr: "_per_yr",
+    u.yr**-1: "_per_yr",
 }
 
 

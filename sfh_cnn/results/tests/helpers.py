@@ -49,13 +49,8 @@ class FakeEngine:
         mass_fraction /= mass_fraction.sum(-1, keepdims=True)
         light = mass_fraction * self.light_per_mass
         spread = 0.15 + 0.1 * rng.standard_normal((n_draws, 1))
-        metallicity = (
-            np.zeros_like(mass_fraction)
-            + 0.1
-            - 0.25 * (self.log_age - 8.5)
-            + spread
-            + 0.05 * rng.standard_normal(logit.shape[1:])
-        )
+        noise = spread + 0.05 * rng.standard_normal(logit.shape[1:])
+        metallicity = np.broadcast_to(0.1 - 0.25 * (self.log_age - 8.5) + noise, mass_fraction.shape)
         a_v = np.broadcast_to(np.abs(0.4 + 0.08 * rng.standard_normal(n_draws)), mass_fraction.shape[:2])
         log_mass_to_light = -np.log10(light.sum(-1))
         return {

@@ -36,6 +36,7 @@ def test_dict_is_plain_and_names_its_units(result):
     assert all(type(value) is np.ndarray for value in plain.values())
     assert_array_equal(plain["sfr_msun_yr"], result.sfr.to_value(u.M_sun / u.yr))
     assert_array_equal(plain["mass_weighted_age_gyr_upper"], result.interval("mass_weighted_age")[1].value)
+    assert "specific_sfr_per_yr" in plain
     assert plain["age_edges_gyr"][-1] == pytest.approx(13.8)
 
 
