@@ -2,7 +2,8 @@
 
 import astropy.units as u
 import numpy as np
-from astropy.nddata import StdDevUncertainty, VarianceUncertainty
+from astropy.io import registry
+from astropy.nddata import NDIOMixin, StdDevUncertainty, VarianceUncertainty
 
 from sfh_cnn.core import SFHCNNError, footprint, parse_flux_unit, split_shapes
 
@@ -31,6 +32,10 @@ def read_muse_cube(path):
     ------
     SFHCNNError
         If there is no cube in the file, or its unit is missing or not understood.
+
+    Notes
+    -----
+    Also there as ``Spectrum.read(path, format="MUSE cube")``, and the same under the name ``"PHANGS-MUSE"``.
     """
     from astropy.io import fits
     from astropy.wcs import WCS
@@ -133,3 +138,8 @@ def _aperture_spaxels(aperture, cube):
     if not len(y):
         raise SFHCNNError("the aperture covers no spaxel of the cube; check its position")
     return y, x, weight
+
+
+# Registered for the base class that Spectrum inherits its read() from: specutils itself need not be imported for it.
+for _format in ("MUSE cube", "PHANGS-MUSE"):
+    registry.register_reader(_format, NDIOMixin, read_muse_cube, force=True)
