@@ -1,7 +1,6 @@
 """How well known truth comes back: bias, scatter, outliers and coverage, overall and by group."""
 
 import numpy as np
-import torch
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 from sfh_cnn.training import INPUT_NAMES, mad_std
@@ -13,7 +12,6 @@ _INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 
 
-@torch.inference_mode()
 def predict_mocks(network, mocks, batch_size=256):
     """Run a network over mocks.
 
@@ -29,10 +27,13 @@ def predict_mocks(network, mocks, batch_size=256):
     dict of ndarray
         The outputs of the network.
     """
+    import torch
+
     network.eval()
     parts = []
-    for start in range(0, len(mocks["redshift"]), batch_size):
-        parts.append(network(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES]))
+    with torch.inference_mode():
+        for start in range(0, len(mocks["redshift"]), batch_size):
+            parts.append(network(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES]))
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
