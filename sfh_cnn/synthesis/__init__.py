@@ -1,11 +1,13 @@
 """Floor 2: mock galaxies. Priors of histories, stellar light, dust, and what a telescope does to it."""
 
-from .amr_prior import MetallicityPrior, draw_metallicity
+from .amr_prior import MetallicityPrior, draw_metallicity, register_amr_family
 from .attenuation import DUST_LAWS, attenuation_curve
 from .config import DustPrior, InstrumentConfig, ObservationConfig, SynthesisConfig
 from .generate import MockGenerator
 from .observe import line_windows
-from .sfh_prior import SFHPrior, draw_mass_fraction
+from .preview import preview
+from .sfh_prior import SFHPrior, draw_mass_fraction, register_sfh_family
+from .training_set import TrainingSet, generate_training_set
 
 __all__ = [
     "DUST_LAWS",
@@ -16,8 +18,13 @@ __all__ = [
     "ObservationConfig",
     "SFHPrior",
     "SynthesisConfig",
+    "TrainingSet",
     "attenuation_curve",
     "draw_mass_fraction",
     "draw_metallicity",
+    "generate_training_set",
     "line_windows",
+    "preview",
+    "register_amr_family",
+    "register_sfh_family",
 ]
