@@ -21,9 +21,12 @@ _MIN_REDSHIFT = -0.003
 #: A mask that marks more than this share of the pixels is more likely one of the other polarity.
 _SUSPECT_MASK_SHARE = 0.95
 
+#: Spectra per block, so that temporaries stay in the processor's cache.
+_BLOCK = 16
+
 #: How an array of each kind of uncertainty becomes a standard deviation, and the power that its unit is of the flux's.
 _TO_STD = {
-    StdDevUncertainty: (lambda array: array, 1),
+    StdDevUncertainty: (np.positive, 1),
     VarianceUncertainty: (np.sqrt, 2),
     InverseVariance: (lambda array: 1 / np.sqrt(array), -2),
 }
@@ -39,7 +42,7 @@ class ObservedSpectra:
         Pixel centres, Angstrom, increasing; two-dimensional if the spectra have axes of their own. Shorter ones are
         then filled up with masked pixels.
     flux : ndarray, shape (n_spec, n_wave_obs)
-        Observed flux density, erg/s/cm2/Angstrom unless ``relative``.
+        Observed flux density, erg/s/cm2/Angstrom unless ``relative``; float32 or float64, as it came.
     flux_err : ndarray, shape (n_spec, n_wave_obs), or None
         1-sigma errors; None if the spectra came without.
     mask : ndarray of bool, shape (n_spec, n_wave_obs)
@@ -174,6 +177,8 @@ def _read_one(spectrum, uncertainty, mask, redshift, medium):
         raise SFHCNNError("the spectral axis is not monotonic (or not finite); sort it and remove repeated wavelengths")
 
     def to_rows(array):
+        if array is None:
+            return None
         array = np.broadcast_to(array, spectrum.flux.shape)
         return np.atleast_2d(np.moveaxis(array, axis, -1))[:, order]
 
@@ -181,9 +186,9 @@ def _read_one(spectrum, uncertainty, mask, redshift, medium):
     relative = unit.is_equivalent(u.dimensionless_unscaled)
     wave_aa = wave_aa[order]
     scale = unit.to(u.dimensionless_unscaled) if relative else _flux_scale(unit, wave_aa)
-    bare_flux, bad = _unmask(spectrum.flux.value)
-    flux = to_rows(bare_flux) * scale
-    bad = to_rows(bad) | ~np.isfinite(flux)
+    values, masked = _unmask(spectrum.flux.value)
+    uncertainty = spectrum.uncertainty if uncertainty is None else uncertainty
+    array, to_std, factor = _uncertainty(uncertainty, spectrum.flux.unit)
     mask = spectrum.mask if mask is None else mask
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)
@@ -192,11 +197,11 @@ def _read_one(spectrum, uncertainty, mask, redshift, medium):
                 f"the mask marks {100 * mask.mean():.0f} per cent of the pixels as bad; True means bad here: "
                 "pass mask=~mask if yours is the other way round"
             )
-        bad = bad | to_rows(mask)
-    flux_err = _standard_deviation(spectrum.uncertainty if uncertainty is None else uncertainty, spectrum.flux.unit)
-    if flux_err is not None:
-        flux_err = to_rows(flux_err) * scale
-        bad = bad | ~((flux_err > 0) & (flux_err < np.inf))
+        masked = mask if masked is None else masked | mask
+    flux, bad = _scaled(to_rows(values), to_rows(masked), scale)
+    flux_err = None
+    if array is not None:
+        flux_err, bad = _scaled(to_rows(array), bad, scale * factor, to_std)
 
     redshift = _find_redshift(spectrum, redshift, len(flux))
     bad = bad | ~np.isfinite(redshift)[:, np.newaxis]
@@ -205,9 +210,26 @@ def _read_one(spectrum, uncertainty, mask, redshift, medium):
 
 
 def _unmask(array):
-    """The values of a plain, numpy.ma or astropy Masked array, and its mask."""
-    mask = getattr(array, "mask", False)
-    return np.asarray(getattr(array, "unmasked", array), dtype=float), np.asarray(mask, dtype=bool)
+    """The values of a plain, numpy.ma or astropy Masked array, and its mask or None."""
+    mask = getattr(array, "mask", None)
+    return np.asarray(getattr(array, "unmasked", array)), None if mask is None else np.asarray(mask, dtype=bool)
+
+
+def _scaled(rows, bad, scale, to_std=None):
+    """Rows times a scale per pixel, native and no wider than they came; and bad pixels.
+
+    Bad are those of ``bad``, and what is not finite, or, for uncertainties, not a positive standard deviation.
+    """
+    out = np.empty(rows.shape, dtype=np.float32 if rows.dtype.itemsize <= 4 and rows.dtype.kind == "f" else float)
+    bad_out = np.empty(rows.shape, dtype=bool)
+    for start in range(0, len(rows), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of bad pixels, which are marked below
+            values = rows[block].astype(float)
+            out[block] = values = (values if to_std is None else to_std(values)) * scale
+        good = np.isfinite(values) if to_std is None else (values > 0) & (values < np.inf)
+        bad_out[block] = ~good if bad is None else ~good | bad[block]
+    return out, bad_out
 
 
 def _flux_scale(unit, wave_aa):
@@ -220,10 +242,10 @@ def _flux_scale(unit, wave_aa):
         ) from err
 
 
-def _standard_deviation(uncertainty, flux_unit):
-    """Standard deviation in the unit of the flux, as a plain array; None if there is no uncertainty."""
+def _uncertainty(uncertainty, flux_unit):
+    """An array, the function that makes it standard deviations, and the factor to the unit of the flux; or Nones."""
     if uncertainty is None:
-        return None
+        return None, None, None
     if isinstance(uncertainty, tuple(_TO_STD)):
         to_std, power = _TO_STD[type(uncertainty)]
         array, unit = uncertainty.array, uncertainty.unit
@@ -235,10 +257,10 @@ def _standard_deviation(uncertainty, flux_unit):
     else:
         (to_std, power), unit = _TO_STD[StdDevUncertainty], getattr(uncertainty, "unit", None)
         array = uncertainty if unit is None else uncertainty.value
-    array, bad = _unmask(array)
-    with np.errstate(divide="ignore", invalid="ignore"):  # zero or negative variance: masked by the caller
-        std = np.where(bad, np.nan, to_std(array))
-    return std if unit is None else std * (unit ** (1 / power)).to(flux_unit)
+    array, masked = _unmask(array)
+    if masked is not None:
+        array = np.where(masked, np.nan, array)
+    return array, to_std, 1.0 if unit is None else (unit ** (1 / power)).to(flux_unit)
 
 
 def _meta(spectrum):

@@ -36,7 +36,7 @@ def galactic_extinction(wave_aa):
 
     wave_aa = np.asarray(wave_aa, dtype=float)
     try:
-        return R_V * F99(Rv=R_V)(wave_aa * u.AA)
+        return R_V * F99(Rv=R_V)(wave_aa.ravel() * u.AA).reshape(wave_aa.shape)
     except ValueError as err:
         raise SFHCNNError(
             f"the extinction law covers 1000-33000 Angstrom, got {wave_aa.min():.0f}-{wave_aa.max():.0f}"
@@ -50,7 +50,7 @@ def deredden(flux, wave_aa, ebv):
     ----------
     flux : ndarray, shape (..., n_wave)
         Flux density of spectra, or of bands; errors are corrected by the same factor.
-    wave_aa : ndarray, shape (n_wave,)
+    wave_aa : ndarray, shape (n_wave,) or that of ``flux``
         Observed wavelengths in Angstrom; the pivot wavelengths for bands.
     ebv : float or ndarray, shape (...)
         Foreground E(B-V) in mag, not negative.

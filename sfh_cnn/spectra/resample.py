@@ -19,9 +19,9 @@ _MIN_COVERAGE = 0.5
 #: Spectra per block: large enough for numpy, small enough that the temporaries stay in the processor's cache.
 _BLOCK = 16
 
-#: Spectra whose redshifts round to the same multiple of this share a matrix: at most 0.5 km/s, less than a hundredth
-#: of a MUSE pixel. The rounding is absolute, so a spaxel alone and in its cube is treated alike.
-_REDSHIFT_STEP = 1.0 / constants.C_KMS
+#: Spectra whose redshifts round to the same multiple of this share a matrix: off by at most 1 km/s, a sixtieth of a
+#: MUSE pixel. The rounding is absolute, so a spaxel alone and in its cube is treated alike.
+_REDSHIFT_STEP = 2.0 / constants.C_KMS
 
 
 def resample_matrix(wave_edges_obs_aa, grid, redshift=0.0):
@@ -58,12 +58,15 @@ def resample_matrix(wave_edges_obs_aa, grid, redshift=0.0):
 
     # Between two neighbouring edges of either kind lies one piece of one input and one output pixel.
     low, high = max(edges_in[0], edges_out[0]), min(edges_in[-1], edges_out[-1])
-    edges = np.unique(np.clip(np.concatenate([edges_in, edges_out]), low, max(low, high)))
-    pieces, middle = np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
+    edges = np.sort(np.concatenate([edges_in, edges_out]).clip(low, max(low, high)), kind="stable")
+    pieces = np.diff(edges)
+    middle, pieces = 0.5 * (edges[1:] + edges[:-1])[pieces > 0], pieces[pieces > 0]
     row = np.searchsorted(edges_out, middle) - 1
     column = np.searchsorted(edges_in, middle) - 1
     weights = pieces / np.diff(edges_out)[row]
-    return sparse.csr_array((weights, (row, column)), shape=(grid.n_wave, len(edges_in) - 1))
+    # The pieces come in the order of both rows and columns, which is the order that CSR wants.
+    row_ends = np.searchsorted(row, np.arange(grid.n_wave + 1))
+    return sparse.csr_array((weights, column, row_ends), shape=(grid.n_wave, len(edges_in) - 1))
 
 
 def resample_spectra(flux, flux_err, mask, matrix):
@@ -103,6 +106,11 @@ def resample_spectra(flux, flux_err, mask, matrix):
     SFHCNNError
         If the shapes do not fit.
     """
+    return _resample(flux, flux_err, mask, matrix, *_row_and_column_sums(matrix))
+
+
+def _resample(flux, flux_err, mask, matrix, full, width_ratio):
+    """`resample_spectra`, given what else follows from the matrix."""
     flux = np.asarray(flux)
     if flux.ndim != 2 or flux.shape[1] != matrix.shape[1]:
         raise SFHCNNError(f"flux has shape {flux.shape}, the matrix takes (n_spec, {matrix.shape[1]})")
@@ -117,7 +125,6 @@ def resample_spectra(flux, flux_err, mask, matrix):
     flux_out = np.empty((n_spec, n_wave), dtype=np.float32)
     err_out = None if flux_err is None else np.empty_like(flux_out)
     mask_out = np.empty((n_spec, n_wave), dtype=bool)
-    full, width_ratio = matrix.sum(axis=1)[:, np.newaxis], _width_ratio(matrix)[:, np.newaxis]
     for start in range(0, n_spec, _BLOCK):
         block = slice(start, start + _BLOCK)
         # Wavelength runs down the columns here, as the sparse product wants it.
@@ -144,16 +151,18 @@ def resample_spectra(flux, flux_err, mask, matrix):
     return flux_out, err_out, mask_out
 
 
-def _width_ratio(matrix):
-    """Width of each input pixel over that of an output pixel, shape (n_wave_obs,); 0 where they do not meet.
+def _row_and_column_sums(matrix):
+    """Covered share of each output pixel, and width of each input pixel over that of an output pixel, as columns.
 
-    The column sums say it where the grid covers the whole input pixel; the two at the ends take their neighbours'.
+    The column sums are the widths where the grid covers the whole input pixel; the two at the ends take their
+    neighbours'.
     """
-    ratio = matrix.sum(axis=0)
+    covered = matrix @ np.ones(matrix.shape[1])
+    ratio = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1])
     met = np.flatnonzero(ratio)
     if len(met) > 2:
         ratio[met[0]], ratio[met[-1]] = ratio[met[1]], ratio[met[-2]]
-    return ratio
+    return covered[:, np.newaxis], ratio[:, np.newaxis]
 
 
 def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
@@ -195,10 +204,8 @@ def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
     else:
         groups = [(pixel_edges(wave_aa[i]).tobytes(), value, [i]) for i, value in zip(known, step, strict=True)]
     for edges, value, rows in groups:
-        matrix = _matrix_at_step(edges, grid, value)
-        out = resample_spectra(
-            flux[rows], None if flux_err is None else flux_err[rows], None if mask is None else mask[rows], matrix
-        )
+        parts = (None if part is None else part[rows] for part in (flux, flux_err, mask))
+        out = _resample(*parts, *_matrix_at_step(edges, grid, value))
         flux_out[rows], mask_out[rows] = out[0], out[2]
         if flux_err is not None:
             err_out[rows] = out[1]
@@ -207,4 +214,5 @@ def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
 
 @functools.lru_cache(maxsize=512)  # about 100 kB each; the velocities of a galaxy come back in every block of its cube
 def _matrix_at_step(edges_bytes, grid, step):
-    return resample_matrix(np.frombuffer(edges_bytes), grid, np.expm1(step * _REDSHIFT_STEP))
+    matrix = resample_matrix(np.frombuffer(edges_bytes), grid, np.expm1(step * _REDSHIFT_STEP))
+    return matrix, *_row_and_column_sums(matrix)

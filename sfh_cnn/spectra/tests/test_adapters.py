@@ -171,6 +171,19 @@ def test_big_endian_and_memory_mapped(tmp_path):
     assert_allclose(read_spectra(spectrum, medium="air").flux, FLUX)
 
 
+def test_single_precision_stays_and_loses_nothing():
+    """float32 of a cube is not doubled in memory; variances of 1e-38 survive the way to errors."""
+    unit = 1e-20 * FLUX_UNIT
+    spectrum = specutils.Spectrum(
+        spectral_axis=WAVE_AA * u.AA,
+        flux=u.Quantity((FLUX * 1e20).astype(np.float32), unit, dtype=np.float32),
+        uncertainty=VarianceUncertainty(((ERR * 1e20) ** 2).astype(np.float32)),
+    )
+    spectra = read_spectra(spectrum, redshift=0.02, medium="air")
+    assert spectra.flux.dtype == spectra.flux_err.dtype == np.float32
+    check(spectra, rtol=1e-6)
+
+
 def test_where_the_redshift_comes_from():
     """Argument, then the spectrum, then its metadata; a stored 0 is no redshift."""
     own = make()

@@ -24,6 +24,8 @@ def test_deredden_brightens_by_the_extinction():
     assert_allclose(2.5 * np.log10(out[1, 1]), 0.3055, rtol=2e-3)
     assert out[1, 0] > out[1, 1] > out[1, 2] > 1
     assert_allclose(deredden(flux, wave_aa, 0.1)[0], out[1])
+    own_axes = np.stack([wave_aa, wave_aa[::-1]])
+    assert_allclose(deredden(flux, own_axes, 0.1), [out[1], out[1, ::-1]])
 
 
 def test_refusals():
