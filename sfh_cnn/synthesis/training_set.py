@@ -194,16 +194,13 @@ class _Shard:
         ]
         arrays = {name: np.concatenate([chunk[name] for chunk in chunks])[: self.n] for name in chunks[0]}
         checksum = _checksum(arrays)
-        with atomic_write(self.folder / self.name, overwrite=True) as temporary:
-            with h5py.File(temporary, "w") as file:
-                for name, array in arrays.items():
-                    # Chunks of about 1 MB; noise hardly compresses, truth and masks do.
-                    rows = min(len(array), max(1, 2**20 // array[:1].nbytes))
-                    file.create_dataset(
-                        name, data=array, chunks=(rows, *array.shape[1:]), compression="lzf", shuffle=True
-                    )
-                file.attrs["sha256"] = checksum
-                file.attrs["code_version"] = __version__
+        with atomic_write(self.folder / self.name, overwrite=True) as temporary, h5py.File(temporary, "w") as file:
+            for name, array in arrays.items():
+                # Chunks of about 1 MB; noise hardly compresses, truth and masks do.
+                rows = min(len(array), max(1, 2**20 // array[:1].nbytes))
+                file.create_dataset(name, data=array, chunks=(rows, *array.shape[1:]), compression="lzf", shuffle=True)
+            file.attrs["sha256"] = checksum
+            file.attrs["code_version"] = __version__
         return checksum
 
     def kept(self):

@@ -96,8 +96,8 @@ def test_a_killed_run_goes_on(made, tmp_path, small_config, toy):
             return chunk(self, index, n, observed)
         MockGenerator.chunk = dying
         config = build_config({dataclasses.asdict(small_config)!r}, SynthesisConfig)
-        library = toy_ssp_library(step_aa=2.0)
-        generate_training_set(config, {str(tmp_path)!r}, {N_MOCKS}, observed=False, libraries=[library], shard_size=2048)
+        settings = dict(observed=False, libraries=[toy_ssp_library(step_aa=2.0)], shard_size=2048)
+        generate_training_set(config, {str(tmp_path)!r}, {N_MOCKS}, **settings)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
@@ -174,5 +174,5 @@ def test_bad_requests_are_refused(tmp_path, small_config, toy):
     with pytest.raises(SFHCNNError, match="holds no training set"):
         TrainingSet(tmp_path)
     (tmp_path / "shard-00000.h5").touch()
-    with pytest.raises(SFHCNNError, match="shards without a manifest.json"):
+    with pytest.raises(SFHCNNError, match=r"shards without a manifest\.json"):
         generate_training_set(small_config, tmp_path, 10, libraries=[toy])
