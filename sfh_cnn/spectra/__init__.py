@@ -3,6 +3,7 @@
 from .adapters import ObservedSpectra, read_spectra
 from .broadening import broadening_operator, smoothing_operator
 from .extinction import deredden, galactic_extinction
+from .files import read_spectrum_file
 from .loaders import extract_aperture, read_muse_cube
 from .noise import der_snr, estimate_noise
 from .resample import resample_matrix, resample_spectra, resample_to_grid
@@ -19,6 +20,7 @@ __all__ = [
     "galactic_extinction",
     "read_muse_cube",
     "read_spectra",
+    "read_spectrum_file",
     "resample_matrix",
     "resample_spectra",
     "resample_to_grid",

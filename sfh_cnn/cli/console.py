@@ -1,0 +1,160 @@
+"""What all commands share: errors in one line, messages beside the output, JSON, common options."""
+
+import contextlib
+import json
+import logging
+import math
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+
+import click
+
+__all__ = ["Commands", "common", "echo_json", "examples", "refuse_existing", "say", "table_of", "use_option_file"]
+
+
+class Commands(click.Group):
+    """Group whose commands say what was wrong with the input in one line; ``--debug`` shows where."""
+
+    def invoke(self, ctx):
+        """Run a command."""
+        try:
+            with _messages_on_stderr():
+                return super().invoke(ctx)
+        except (ValueError, OSError, ImportError) as err:
+            if ctx.params["debug"] or not _is_about_input(err):
+                raise
+            raise click.ClickException(" ".join(str(err).split())) from err
+
+
+def _is_about_input(err):
+    import astropy.units as u
+
+    from sfh_cnn.core import SFHCNNError
+
+    if isinstance(err, BrokenPipeError):
+        return False
+    return not isinstance(err, ValueError) or isinstance(err, (SFHCNNError, u.UnitsError))
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record):
+        click.echo(f"{record.levelname.capitalize()}: {record.getMessage()}", err=True)
+
+
+@contextlib.contextmanager
+def _messages_on_stderr():
+    """Standard output is for the answer alone; astropy's logger would put information there."""
+    from astropy import log
+
+    handlers, format_warning = log.handlers[:], warnings.formatwarning
+    log.handlers[:] = [_StderrHandler()]
+    warnings.formatwarning = lambda message, *_args, **_options: f"Warning: {message}\n"
+    try:
+        yield
+    finally:
+        log.handlers[:], warnings.formatwarning = handlers, format_warning
+
+
+def say(text):
+    """Tell the user something beside the output."""
+    click.echo(text, err=True)
+
+
+def echo_json(data):
+    """Print as JSON; numbers that are not finite become null."""
+    click.echo(json.dumps(_plain(data), indent=1, allow_nan=False))
+
+
+def _plain(data):
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    if hasattr(data, "tolist"):
+        return _plain(data.tolist())
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def table_of(header, rows, title=None):
+    """Print a table; the first column is aligned left, the others right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
+    for row in rows:
+        table.add_row(*row)
+    # A pipe has no width of its own; nothing is cut there.
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def refuse_existing(overwrite, *paths):
+    """Refuse before the work begins, not after it.
+
+    Raises
+    ------
+    FileExistsError
+        If one of the paths exists and ``overwrite`` is False.
+    """
+    for path in paths:
+        if path is not None and Path(path).exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; give --overwrite to replace it")
+
+
+def examples(*lines):
+    """Text below the help of a command, kept in lines."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def common(*names):
+    """Options that several commands have, by name."""
+
+    def decorate(function):
+        for name in reversed(names):
+            function = _OPTIONS[name](function)
+        return function
+
+    return decorate
+
+
+def use_option_file(ctx, _param, path):
+    """Take defaults of all commands from a TOML file: one table per command, its options as keys."""
+    if path is None:
+        return
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise click.BadParameter(f"{path} is not a valid TOML file: {err}") from err
+    ctx.default_map = {}
+    for command, values in tables.items():
+        if command not in ctx.command.commands or not isinstance(values, dict):
+            raise click.BadParameter(f"{path}: [{command}] is no command; tables are named after commands")
+        known = {
+            option.lstrip("-").replace("-", "_"): parameter.name
+            for parameter in ctx.command.commands[command].params
+            for option in parameter.opts
+        }
+        if unknown := [key for key in values if key.replace("-", "_") not in known]:
+            raise click.BadParameter(f"{path}: [{command}] has no option {', '.join(unknown)}")
+        ctx.default_map[command] = {known[key.replace("-", "_")]: value for key, value in values.items()}
+
+
+_OPTIONS = {
+    "overwrite": click.option("--overwrite", is_flag=True, help="Replace files that exist."),
+    "json": click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+    "network": click.option(
+        "--network", metavar="NAME|FILE", help="Released network, or a file; see 'sfh-cnn info'. [default: the first]"
+    ),
+    "threads": click.option("--threads", type=click.IntRange(min=1), help="Processor cores to use. [default: all]"),
+    "library": click.option(
+        "--library",
+        "library_paths",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="Where a stellar library that the configuration names lies on this machine. May be repeated.",
+    ),
+}

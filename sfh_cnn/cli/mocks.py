@@ -1,0 +1,64 @@
+"""``sfh-cnn synthesize``: mock galaxies on disk."""
+
+import click
+
+from .console import common, examples, refuse_existing, say
+
+__all__ = ["read_libraries", "synthesize"]
+
+
+@click.command(epilog=examples("sfh-cnn synthesize --config my.toml --out mocks --n-mocks 165000 --preview prior.png"))
+@click.option("--config", "config_file", required=True, type=click.Path(), help="TOML file: what to make.")
+@click.option("--out", "folder", type=click.Path(file_okay=False), help="Folder of the training set.")
+@click.option("--n-mocks", type=click.IntRange(min=1), help="Number of mock galaxies.")
+@click.option("--preview", "picture", type=click.Path(dir_okay=False), help="Draw example histories and the prior.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead.")
+@common("library", "overwrite")
+def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, library_paths, overwrite):
+    """Make mock galaxies, or go on with a set that was interrupted.
+
+    The configuration is that of 'sfh-cnn train', or its [synthesis] table alone. The same configuration, seed and
+    stellar libraries give the same mocks. --overwrite is for the picture: a set is never overwritten.
+    """
+    from sfh_cnn.synthesis import generate_training_set, preview
+    from sfh_cnn.training import load_synthesis_config
+
+    if not picture and not (folder and n_mocks):
+        raise click.UsageError("give --out with --n-mocks, or --preview, or all three")
+    refuse_existing(overwrite, picture)
+    config = load_synthesis_config(config_file)
+    if picture:
+        preview(config, picture, overwrite=overwrite)
+        say(f"Wrote {picture}")
+    if folder and n_mocks:
+        libraries = read_libraries(config.libraries, library_paths)
+        training_set = generate_training_set(
+            config, folder, n_mocks, n_worker=workers, scheduler=scheduler, libraries=libraries
+        )
+        say(repr(training_set))
+
+
+def read_libraries(names, library_paths):
+    """Stellar libraries of a configuration, from where they lie on this machine.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As the configuration has them.
+    library_paths : sequence of str
+        NAME=PATH of libraries that are not found by their name.
+
+    Returns
+    -------
+    list of SSPLibrary
+    """
+    from sfh_cnn.ssp import SSPLibrary
+
+    places = dict(entry.partition("=")[::2] for entry in library_paths)
+    if unknown := [name for name in places if name not in names]:
+        raise click.BadParameter(
+            f"the configuration has no library {', '.join(unknown)}; it has {', '.join(names)}",
+            param_hint="--library",
+        )
+    return [SSPLibrary.read(places.get(name, name)) for name in names]

@@ -1,0 +1,211 @@
+"""``sfh-cnn train``, ``evaluate``, ``release`` and ``info``: the life of a network."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from .console import common, echo_json, examples, refuse_existing, say, table_of
+from .mocks import read_libraries
+from .spectra import is_file, load_predictor
+
+__all__ = ["evaluate", "info", "release", "train"]
+
+_UNITS = {"a_v": "mag", "velocity_dispersion": "km/s", "velocity": "km/s"}
+_MEANS = (
+    "mass_weighted_log_age",
+    "light_weighted_log_age",
+    "mass_weighted_metallicity",
+    "light_weighted_metallicity",
+)
+
+_n_mocks = click.option(
+    "--n-mocks", type=click.IntRange(min=200), default=10_000, show_default=True, help="Mocks to measure with."
+)
+
+
+@click.command(
+    epilog=examples("sfh-cnn train --preset quick --out run", "sfh-cnn train --config my.toml --out run --resume")
+)
+@click.option("--config", "config_file", type=click.Path(), help="TOML file with [synthesis], [network], [training].")
+@click.option("--preset", help="Settings that come with the package and go over those of --config, such as quick.")
+@click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--init-from", type=click.Path(), metavar="FILE", help="Released network to start from.")
+@common("threads", "library")
+def train(config_file, preset, folder, resume, init_from, threads, library_paths):
+    """Train a network; a run that was interrupted goes on with --resume."""
+    from sfh_cnn import training
+
+    if not (config_file or preset):
+        raise click.UsageError("give --config, --preset or both")
+    config = training.load_run_config(config_file, preset)
+    start = None
+    if init_from:
+        from sfh_cnn.network import load_artifact
+
+        start = load_artifact(init_from).network.state_dict()
+    training.train(
+        config,
+        folder,
+        resume=resume,
+        init_from=start,
+        libraries=read_libraries(config.synthesis.libraries, library_paths),
+        n_thread=threads,
+        progress_bar=sys.stderr.isatty(),
+    )
+    say(f"Trained; next: sfh-cnn release {folder} --out NAME.pt")
+
+
+@click.command(epilog=examples("sfh-cnn evaluate my.pt --n-mocks 20000"))
+@click.argument("network", metavar="RUN|NAME|FILE")
+@_n_mocks
+@common("threads", "library", "json")
+def evaluate(network, n_mocks, threads, library_paths, as_json):
+    """Measure accuracy and coverage on mocks that the network has not seen.
+
+    Takes the folder of a run, whose intervals are calibrated first, or a released network, whose mocks are made
+    anew from its card; that needs the stellar libraries.
+    """
+    from sfh_cnn.diagnostics import evaluate as measure
+    from sfh_cnn.network import load_artifact
+    from sfh_cnn.prediction import released_network
+    from sfh_cnn.training import calibrate, held_out_mocks, load_run, released_mocks
+
+    _use_threads(threads)
+    if Path(network).is_dir():
+        trained, generator, *_ = load_run(network, _run_libraries(network, library_paths))
+        calibrate(trained, held_out_mocks(generator, "calibration", n_mocks))
+    else:
+        artifact = load_artifact(network if is_file(network) else released_network(network)[0])
+        libraries = read_libraries(artifact.contract.synthesis["libraries"], library_paths)
+        trained, generator = artifact.network, released_mocks(artifact.contract, libraries)
+    accuracy = measure(trained, held_out_mocks(generator, "test", n_mocks))
+    if as_json:
+        echo_json(accuracy)
+    else:
+        _print_accuracy(accuracy)
+
+
+@click.command(epilog=examples("sfh-cnn release run --out my.pt --name my-survey"))
+@click.argument("run", type=click.Path(exists=True, file_okay=False))
+@click.option("--out", "output", required=True, type=click.Path(dir_okay=False), help="File of the network, .pt.")
+@click.option("--name", help="Name of the network. [default: that of the configuration]")
+@_n_mocks
+@common("threads", "library", "overwrite")
+def release(run, output, name, n_mocks, threads, library_paths, overwrite):
+    """Calibrate and measure a trained network and write it to the one file that users load."""
+    from sfh_cnn import training
+    from sfh_cnn.diagnostics import evaluate as measure
+
+    _use_threads(threads)
+    refuse_existing(overwrite, output)
+    trained, generator, config, record = training.load_run(run, _run_libraries(run, library_paths))
+    training.calibrate(trained, training.held_out_mocks(generator, "calibration", n_mocks))
+    accuracy = measure(trained, training.held_out_mocks(generator, "test", n_mocks))
+    training.release(
+        trained, generator, config, output, accuracy=accuracy, record=record, name=name, overwrite=overwrite
+    )
+    say(f"Wrote {output}; try: sfh-cnn predict example --network {output}")
+
+
+@click.command(epilog=examples("sfh-cnn info", "sfh-cnn info my.pt --json"))
+@click.argument("network", metavar="[NAME|FILE]", required=False)
+@common("json")
+def info(network, as_json):
+    """Show what a network was trained on, its domain and its measured accuracy; without one, list the networks."""
+    if network is None:
+        from sfh_cnn.prediction import available
+
+        if as_json:
+            echo_json(available())
+        else:
+            table_of(("network", "what it is for"), [(name, summary) for name, summary in available().items()])
+        return
+    predictor = load_predictor(network)
+    if as_json:
+        import dataclasses
+
+        echo_json({"sha256": predictor.sha256, **dataclasses.asdict(predictor.contract)})
+    else:
+        _print_card(predictor)
+
+
+def _use_threads(threads):
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _run_libraries(run, library_paths):
+    from sfh_cnn.training import read_run_config
+
+    return read_libraries(read_run_config(run).synthesis.libraries, library_paths)
+
+
+def _print_card(predictor):
+    contract = predictor.contract
+    grid, training = contract.wavelength_grid.edges_aa, contract.training
+    low, high = contract.metallicity_range_dex
+    rows = [
+        ("network", contract.name),
+        ("SHA-256", predictor.sha256),
+        (
+            "wavelengths",
+            f"{grid[0]:.0f}-{grid[-1]:.0f} Angstrom in steps of {contract.wave_step_aa:g}, rest frame, air",
+        ),
+        ("bands", ", ".join(contract.bands)),
+        ("age bins", f"{contract.n_age}, 0 to {contract.age_edges_yr[-1] / 1e9:.3g} Gyr"),
+        ("[M/H]", f"{low:g} to {high:g} dex"),
+        ("IMF", contract.imf),
+        *[("stellar library", _library_text(library)) for library in contract.libraries],
+        *[(f"domain: {name}", _range_text(value)) for name, value in contract.domain.items()],
+        *[
+            (f"training: {name}", str(training[name]))
+            for name in ("seed", "n_steps", "n_mocks_seen", "code_version", "released", "machine")
+            if name in training
+        ],
+    ]
+    width = max(len(label) for label, _ in rows)
+    for label, text in rows:
+        click.echo(f"{label.ljust(width)}  {text}")
+    if contract.accuracy:
+        _print_accuracy(contract.accuracy)
+
+
+def _library_text(library):
+    return f"{library['name']} ({library['license']}; {library['reference']}; SHA-256 {library['sha256'][:12]}...)"
+
+
+def _range_text(value):
+    return " to ".join(f"{end:g}" for end in value) if isinstance(value, (list, tuple)) else f"{value:g}"
+
+
+def _print_accuracy(accuracy):
+    overall = accuracy["overall"]
+    rows = [
+        (
+            name,
+            _UNITS.get(name, "dex"),
+            *(f"{score[key]:.3f}" for key in ("bias", "scatter", "std")),
+            f"{100 * score['outliers']:.1f}" if name in _MEANS else "",
+            *(f"{100 * score['coverage'][level]:.1f}" for level in ("50", "68", "95")),
+        )
+        for name, score in overall.items()
+        if isinstance(score, dict)
+    ]
+    header = ("quantity", "unit", "bias", "scatter", "std", "off by 0.5 [%]", "in 50 %", "in 68 %", "in 95 %")
+    table_of(header, rows, title=f"On {accuracy['n_mocks']} mocks that it has not seen (scatter: 1.4826 MAD)")
+    click.echo(f"mean absolute error of the mass fractions: {overall['mass_fraction_mae']:.4f}")
+    rows = [
+        (
+            name,
+            str(group["n"]),
+            *(f"{group[key]['scatter']:.3f} ({100 * group[key]['coverage']['68']:.0f} %)" for key in _MEANS),
+        )
+        for name, group in accuracy.get("groups", {}).items()
+    ]
+    if rows:
+        header = ("mocks with", "number", "log age (mass)", "log age (light)", "[M/H] (mass)", "[M/H] (light)")
+        table_of(header, rows, title="Scatter in dex, and share of truths inside the 68 % intervals")

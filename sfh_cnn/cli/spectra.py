@@ -1,0 +1,184 @@
+"""``sfh-cnn predict``: spectra in, histories out."""
+
+from pathlib import Path
+
+import click
+
+from .console import common, echo_json, examples, refuse_existing, say, table_of
+from .figures import check_figure, save_figures, summary_figures
+from .text import flag_meanings, interval_text, result_to_json
+
+__all__ = ["is_file", "load_predictor", "predict"]
+
+#: Stands for the spectrum, or its band flux, that the package ships.
+_EXAMPLE = "example"
+#: What a table of several spectra shows.
+_COLUMNS = {
+    "mass_weighted_age": "age (mass)",
+    "light_weighted_age": "age (light)",
+    "mass_weighted_metallicity": "[M/H] (mass)",
+    "light_weighted_metallicity": "[M/H] (light)",
+    "a_v": "A_V",
+}
+
+
+@click.command(
+    epilog=examples(
+        "sfh-cnn predict example --plot example.png",
+        'sfh-cnn predict galaxy.fits -o galaxy_sfh.fits --distance "11 Mpc" --photometry bands.ecsv',
+    )
+)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Result file: .fits, .ecsv or .asdf.")
+@click.option("--redshift", type=float, multiple=True, help="Redshift, if the file has none. Repeat, or one for all.")
+@click.option("--photometry", metavar="FILE", help="Table of band fluxes with units, as from 'sfh-cnn photometry'.")
+@click.option("--distance", metavar='"11 Mpc"|COSMOLOGY', help='For masses: a length, or such as "Planck18".')
+@click.option("--ebv", type=float, help="Galactic foreground E(B-V) to remove, mag.")
+@click.option("--calibration-error", type=float, default=0.01, show_default=True, help="Smooth mismatch, a fraction.")
+@click.option("--medium", type=click.Choice(["air", "vacuum"]), help="Of the wavelengths, if the file does not say.")
+@click.option("--format", "format_name", help="Format of the spectra as specutils calls it. [default: recognised]")
+@click.option("--plot", "figure", type=click.Path(dir_okay=False), help="Picture (.png, .pdf); several spectra: .pdf.")
+@click.option("--draws", type=click.IntRange(min=0), default=0, help="Posterior draws to store per spectrum.")
+@click.option("--device", default="cpu", show_default=True, help="Device of torch, such as cuda.")
+@common("network", "threads", "overwrite", "json")
+def predict(
+    inputs,
+    output,
+    redshift,
+    photometry,
+    distance,
+    ebv,
+    calibration_error,
+    medium,
+    format_name,
+    figure,
+    draws,
+    device,
+    network,
+    threads,
+    overwrite,
+    as_json,
+):
+    """Predict star formation and enrichment histories.
+
+    INPUT is a spectrum of SDSS or MUSE, a table with columns wavelength, flux and uncertainty, or anything that
+    specutils reads. Several files make one result with a row each; photometry then needs as many rows. The word
+    "example" stands for the spectrum that comes with the package.
+    """
+    if len(redshift) not in (0, 1, len(inputs)):
+        raise click.UsageError(f"--redshift was given {len(redshift)} times for {len(inputs)} spectra")
+    refuse_existing(overwrite, output, figure)
+    check_figure(figure, many=len(inputs) > 1)
+    predictor = load_predictor(network, device, threads)
+    spectra = [_read(name, format_name) for name in inputs]
+    result = predictor.predict(
+        spectra if len(spectra) > 1 else spectra[0],
+        photometry=_read_photometry(photometry),
+        redshift=list(redshift) if len(redshift) > 1 else next(iter(redshift), None),
+        distance=_distance(distance),
+        ebv=ebv,
+        calibration_error=calibration_error,
+        medium=medium,
+    )
+    result.meta["input"] = ", ".join(inputs)
+    if output:
+        result.write(output, overwrite=overwrite, draws=draws)
+        say(f"Wrote {output}")
+    if figure:
+        save_figures(summary_figures(result, inputs), figure, overwrite)
+        say(f"Wrote {figure}")
+    if as_json:
+        echo_json(result_to_json(result, inputs))
+    else:
+        _print(result, inputs)
+
+
+def load_predictor(network=None, device="cpu", threads=None):
+    """Predictor of a released network or of a file.
+
+    Parameters
+    ----------
+    network : str, optional
+        Name or file.
+    device : str, optional
+        Device of torch.
+    threads : int, optional
+        Threads of torch.
+
+    Returns
+    -------
+    SFHPredictor
+    """
+    from sfh_cnn.prediction import SFHPredictor
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    if network and is_file(network):
+        return SFHPredictor.from_file(network, device=device)
+    return SFHPredictor.pretrained(network, device=device)
+
+
+def is_file(network):
+    """Whether a network is meant as a file and not as the name of a released one."""
+    return Path(network).suffix == ".pt" or Path(network).exists()
+
+
+def _read(name, format_name):
+    if name == _EXAMPLE and not Path(name).exists():
+        from sfh_cnn.examples import load_example_spectrum
+
+        return load_example_spectrum()
+    from sfh_cnn.spectra import read_spectrum_file
+
+    return read_spectrum_file(name, format=format_name)
+
+
+def _read_photometry(name):
+    if name is None:
+        return None
+    if name == _EXAMPLE and not Path(name).exists():
+        from sfh_cnn.examples import load_example_photometry
+
+        return load_example_photometry()
+    from astropy.io.registry import IORegistryError
+    from astropy.table import QTable
+
+    from sfh_cnn.core import SFHCNNError
+
+    try:
+        return QTable.read(name)
+    except IORegistryError as err:
+        raise SFHCNNError(f"{name} is no table that astropy recognises; use .ecsv or .fits") from err
+
+
+def _distance(text):
+    """A length, or a cosmology by its name."""
+    if text is None:
+        return None
+    import astropy.cosmology
+    import astropy.units as u
+
+    if text in astropy.cosmology.available:
+        return getattr(astropy.cosmology, text)
+    try:
+        return u.Quantity(text)
+    except (TypeError, ValueError) as err:
+        names = ", ".join(astropy.cosmology.available)
+        raise click.BadParameter(
+            f"{text!r} is neither a length such as '11 Mpc' nor one of {names}", param_hint="--distance"
+        ) from err
+
+
+def _print(result, inputs):
+    if result.scalar:
+        click.echo(repr(result))
+    else:
+        rows = [
+            (name, *(interval_text(one, column) for column in _COLUMNS), ", ".join(one.flag_names()) or "none")
+            for name, one in zip(inputs, result, strict=True)
+        ]
+        table_of(("spectrum", *_COLUMNS.values(), "flags"), rows)
+    for name, meaning in flag_meanings(result):
+        click.echo(f"  {name}: {meaning}")

@@ -1,0 +1,209 @@
+"""Spectra in files: SDSS, MUSE, plain tables; everything else is left to specutils."""
+
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+
+from sfh_cnn.core import SFHCNNError, parse_flux_unit
+
+__all__ = ["read_spectrum_file"]
+
+#: Names of columns in plain tables, lower case, and what they mean.
+_WAVELENGTH = ("wavelength", "wave", "lambda", "lam", "spectral_axis")
+_FLUX = ("flux", "flux_density", "flam")
+_UNCERTAINTY = {
+    **dict.fromkeys(("uncertainty", "error", "err", "flux_err", "flux_error", "sigma", "std"), StdDevUncertainty),
+    **dict.fromkeys(("variance", "var", "stat"), VarianceUncertainty),
+    "ivar": InverseVariance,
+}
+#: Bits of ``and_mask`` from this one on are about pixels, those below about the fibre (SDSS bitmask SPPIXMASK).
+_SDSS_PIXEL_BIT = 16
+
+
+def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users expect)
+    """Read a spectrum of any common kind.
+
+    Parameters
+    ----------
+    path : str or `pathlib.Path`
+        One of these:
+
+        - a spectrum of SDSS, BOSS or eBOSS (columns ``loglam``, ``flux``, ``ivar``; in vacuum; with its redshift);
+        - a MUSE spectrum as mpdaf writes it (a one-dimensional ``DATA`` with ``STAT`` and ``DQ``);
+        - a table, FITS or text such as ECSV, with columns ``wavelength``, ``flux`` and, for errors,
+          ``uncertainty``, ``error``, ``variance`` or ``ivar``, and ``mask`` (True is bad). The wavelength needs a
+          unit; a flux without one gives histories but no masses. ``redshift`` or ``z`` and ``medium`` ("air" or
+          "vacuum") may stand in the header or metadata;
+        - whatever `specutils.Spectrum.read` knows.
+    format : str, optional
+        Name of a format of specutils; by default the file decides.
+
+    Returns
+    -------
+    `~specutils.Spectrum`
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SFHCNNError
+        If the file holds a cube or no spectrum that is understood.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no spectrum file at {path}")
+    if format is not None:
+        return _read_with_specutils(path, format)
+    return _read_fits(path) if _is_fits(path) else _read_text(path)
+
+
+def _is_fits(path):
+    with open(path, "rb") as stream:
+        start = stream.read(9)
+    return start == b"SIMPLE  =" or (start[:2] == b"\x1f\x8b" and ".fit" in path.name.lower())
+
+
+def _read_fits(path):
+    from astropy.io import fits
+    from astropy.table import QTable
+
+    try:
+        with fits.open(path) as hdus:
+            kinds = [_names(hdu) for hdu in hdus]
+            coadd = next((hdu for hdu, names in zip(hdus, kinds, strict=True) if {"loglam", "flux"} <= names), None)
+            if coadd is not None:
+                return _read_sdss(hdus, coadd)
+            n_axis = [hdu.header.get("NAXIS", 0) if hdu.is_image else 0 for hdu in hdus]
+            if 3 in n_axis:
+                raise SFHCNNError(
+                    f"{path} holds a cube; sum spaxels with sfh_cnn.spectra.read_muse_cube and extract_aperture first"
+                )
+            if "DATA" in hdus and hdus["DATA"].header.get("NAXIS") == 1:
+                return _read_muse_spectrum(path, hdus)
+            for i, names in enumerate(kinds):
+                if names & set(_WAVELENGTH) and names & set(_FLUX) and hdus[i].header["NAXIS2"] > 1:
+                    return _from_table(QTable.read(hdus[i]), path)
+    except OSError as err:
+        raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
+    return _read_with_specutils(path, None)
+
+
+def _names(hdu):
+    """Columns of a table in lower case; none of anything else."""
+    return {name.lower() for name in getattr(getattr(hdu, "columns", None), "names", ())}
+
+
+def _read_text(path):
+    from astropy.io import ascii as astropy_ascii
+    from astropy.table import QTable
+
+    try:
+        table = QTable.read(path, format="ascii")
+    except (astropy_ascii.InconsistentTableError, UnicodeDecodeError, ValueError) as err:
+        raise SFHCNNError(
+            f"{path} is no spectrum that is understood; give a FITS file, or a table (ECSV keeps units) with columns "
+            "wavelength, flux and uncertainty"
+        ) from err
+    return _from_table(table, path)
+
+
+def _read_sdss(hdus, coadd):
+    from specutils import Spectrum
+
+    header = hdus[0].header.copy()
+    header.update(coadd.header)
+    data = coadd.data
+    redshift = next((hdu.data["z"][0] for hdu in hdus if "z" in _names(hdu)), header.get("Z"))
+    unit = parse_flux_unit(hdus[0].header.get("BUNIT", "1E-17 erg/cm^2/s/Ang"))
+    mask = np.asarray(data["ivar"]) <= 0
+    if "and_mask" in _names(coadd):
+        mask |= np.asarray(data["and_mask"]) >> _SDSS_PIXEL_BIT != 0
+    return Spectrum(
+        spectral_axis=10 ** np.asarray(data["loglam"], dtype=float) * u.AA,
+        flux=np.asarray(data["flux"], dtype=float) * unit,
+        uncertainty=InverseVariance(np.asarray(data["ivar"], dtype=float), unit=unit**-2),
+        mask=mask,
+        redshift=None if redshift is None else float(redshift),
+        meta={"header": header, "medium": "vacuum"},
+    )
+
+
+def _read_muse_spectrum(path, hdus):
+    from astropy.wcs import WCS
+    from specutils import Spectrum
+
+    header = hdus["DATA"].header
+    if "BUNIT" not in header:
+        raise SFHCNNError(f"{path} has no BUNIT; add it to DATA, such as '1e-20 erg / (s cm2 Angstrom)'")
+    unit = parse_flux_unit(header["BUNIT"])
+    flux = np.array(hdus["DATA"].data, dtype=float)
+    axis = WCS(header).spectral.pixel_to_world(np.arange(len(flux)))
+    mask = ~np.isfinite(flux)
+    if "DQ" in hdus:
+        mask |= hdus["DQ"].data != 0
+    variance = np.array(hdus["STAT"].data, dtype=float) if "STAT" in hdus else None
+    return Spectrum(
+        spectral_axis=u.Quantity(axis, u.AA),
+        flux=flux * unit,
+        uncertainty=None if variance is None else VarianceUncertainty(variance, unit=unit**2),
+        mask=mask,
+        meta={"header": header},
+    )
+
+
+def _from_table(table, path):
+    from specutils import Spectrum
+
+    columns = {name.lower(): name for name in table.colnames}
+
+    def find(names, required=False):
+        found = next((name for name in names if name in columns), None)
+        if required and found is None:
+            raise SFHCNNError(f"{path} has no column {names[0]}; it has {', '.join(table.colnames)}")
+        return found
+
+    wavelength = table[columns[find(_WAVELENGTH, required=True)]]
+    if getattr(wavelength, "unit", None) is None:
+        raise SFHCNNError(f"the wavelengths in {path} have no unit; give them one, such as Angstrom (ECSV keeps units)")
+    flux, bad = _bare(table[columns[find(_FLUX, required=True)]])
+    uncertainty = None
+    if (name := find(_UNCERTAINTY)) is not None:
+        values, bad_error = _bare(table[columns[name]])
+        bad = bad | bad_error
+        kind = _UNCERTAINTY[name]
+        # Errors without a unit are in that of the flux.
+        uncertainty = kind(values.value, unit=None if values.unit == u.dimensionless_unscaled else values.unit)
+    if "mask" in columns:
+        bad = bad | np.asarray(table[columns["mask"]], dtype=bool)
+    meta = {str(key).lower(): value for key, value in table.meta.items()}
+    redshift = meta.get("redshift", meta.get("z"))
+    return Spectrum(
+        spectral_axis=u.Quantity(_bare(wavelength)[0]),
+        flux=flux,
+        uncertainty=uncertainty,
+        mask=np.broadcast_to(bad, flux.shape),
+        redshift=None if redshift is None else float(redshift),
+        meta={"header": meta},
+    )
+
+
+def _bare(column):
+    """A column as a Quantity, without a unit where it has none, and its mask."""
+    mask = np.asarray(getattr(column, "mask", False), dtype=bool)
+    values = getattr(column, "unmasked", column)
+    if not isinstance(values, u.Quantity):
+        values = np.ma.getdata(values) << u.dimensionless_unscaled
+    return values, mask
+
+
+def _read_with_specutils(path, format_name):
+    from astropy.io.registry import IORegistryError
+    from specutils import Spectrum
+
+    try:
+        return Spectrum.read(path, format=format_name)
+    except (IORegistryError, KeyError, IndexError, ValueError, TypeError, OSError) as err:
+        what = "of no format that specutils recognises" if format_name is None else f"not readable as {format_name!r}"
+        raise SFHCNNError(f"{path} is {what}: {str(err).strip().splitlines()[0] if str(err) else err!r}") from err

@@ -1,0 +1,109 @@
+"""Configurations of runs: from files, from presets that ship with the package, from the folder of a run."""
+
+import json
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+from sfh_cnn.core import SFHCNNError, build_config
+from sfh_cnn.synthesis import SynthesisConfig
+
+from .config import RunConfig
+
+__all__ = ["load_run_config", "load_synthesis_config", "read_run_config"]
+
+
+def load_run_config(path=None, preset=None):
+    """Configuration of a run.
+
+    Parameters
+    ----------
+    path : str or `pathlib.Path`, optional
+        TOML file with the tables ``synthesis``, ``network`` and ``training``; what it leaves out keeps its default.
+    preset : str, optional
+        Settings that ship with the package (``sfh_cnn/data/configs``) and go over those of the file.
+
+    Returns
+    -------
+    RunConfig
+
+    Raises
+    ------
+    SFHCNNError
+        If there is no such preset, or a file is not TOML or has unknown keys.
+
+    Examples
+    --------
+    >>> from sfh_cnn.training import load_run_config
+    >>> load_run_config(preset="quick").training.n_mocks
+    700000
+    """
+    data = {} if path is None else _read_toml(Path(path))
+    if preset is not None:
+        folder = files("sfh_cnn") / "data" / "configs"
+        presets = {
+            entry.name.removesuffix(".toml"): entry for entry in folder.iterdir() if entry.name.endswith(".toml")
+        }
+        if preset not in presets:
+            raise SFHCNNError(f"no preset {preset!r}; there are {', '.join(sorted(presets))}")
+        data = _merged(data, _read_toml(presets[preset]))
+    return build_config(data, RunConfig, where=str(path or preset))
+
+
+def load_synthesis_config(path):
+    """Configuration of mocks, from a file of a run or from one of mocks alone.
+
+    Parameters
+    ----------
+    path : str or `pathlib.Path`
+        TOML file, either as `load_run_config` takes it or with the keys of `SynthesisConfig` at its top.
+
+    Returns
+    -------
+    SynthesisConfig
+
+    Raises
+    ------
+    SFHCNNError
+        If the file is not TOML or has unknown keys.
+    """
+    data = _read_toml(Path(path))
+    if {"synthesis", "network", "training"} & set(data):
+        return build_config(data, RunConfig, where=str(path)).synthesis
+    return build_config(data, SynthesisConfig, where=str(path))
+
+
+def read_run_config(folder):
+    """Configuration that a run was trained with.
+
+    Parameters
+    ----------
+    folder : str or `pathlib.Path`
+        Folder that `train` wrote.
+
+    Returns
+    -------
+    RunConfig
+
+    Raises
+    ------
+    SFHCNNError
+        If there is no run in the folder.
+    """
+    record = Path(folder) / "config.json"
+    if not record.is_file():
+        raise SFHCNNError(f"{folder} holds no training run (config.json is missing)")
+    return build_config(json.loads(record.read_text(encoding="utf-8")), RunConfig, where=str(record))
+
+
+def _read_toml(path):
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise SFHCNNError(f"{path} is not a valid TOML file: {err}") from err
+
+
+def _merged(below, above):
+    """Nested dictionaries, those of ``above`` where both have a key."""
+    tables = {key: _merged(below[key], value) for key, value in above.items() if isinstance(below.get(key), dict)}
+    return {**below, **above, **tables}
