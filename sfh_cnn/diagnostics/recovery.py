@@ -3,7 +3,7 @@
 import numpy as np
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
-from sfh_cnn.training import INPUT_NAMES, mad_std
+from sfh_cnn.training import FALSE_ALARM_RATE, INPUT_NAMES, mad_std
 
 __all__ = ["evaluate", "predict_mocks", "score"]
 
@@ -76,7 +76,7 @@ def score(prediction, truth, rows=slice(None)):
     return result
 
 
-def evaluate(network, mocks, batch_size=256):
+def evaluate(network, mocks, batch_size=256, engine=None):
     """Measure a network on mocks: what the model card says.
 
     Parameters
@@ -86,12 +86,14 @@ def evaluate(network, mocks, batch_size=256):
     mocks : dict of Tensor
         Observed mocks held out from training and calibration.
     batch_size : int, optional
+    engine : `~sfh_cnn.prediction.Engine`, optional
+        Also measure the reduced chi2 of reconstructions.
 
     Returns
     -------
     dict
         ``n_mocks``, ``overall``, and `score` by S/N tercile, with and without bands, by calibration error and
-        by coverage.
+        by coverage; with an engine ``reduced_chi2_limit``, which 1 per cent of the mocks exceed.
     """
     prediction = predict_mocks(network, mocks, batch_size)
     truth = {name: mocks[name].numpy() for name in ("mass_fraction", "scalars")}
@@ -113,8 +115,27 @@ def evaluate(network, mocks, batch_size=256):
         "less than 60 % of the pixels": covered < 0.6,
         "more than 90 % of the pixels": covered > 0.9,
     }
+    limit = {} if engine is None else {"reduced_chi2_limit": _chi2_limit(engine, prediction, mocks, batch_size)}
     return {
         "n_mocks": len(snr),
+        **limit,
         "overall": score(prediction, truth),
         "groups": {name: score(prediction, truth, rows) for name, rows in groups.items() if rows.sum() >= 20},
     }
+
+
+def _chi2_limit(engine, prediction, mocks, batch_size):
+    """Reduced chi2 of reconstructions that 1 per cent of the mocks exceed."""
+    middle = {name: prediction["scalar_quantiles"][:, i, _MEDIAN] for i, name in enumerate(SCALAR_NAMES)}
+    values = {
+        "mass_fraction": prediction["mass_fraction"],
+        "metallicity": prediction["metallicity_quantiles"][..., _MEDIAN],
+        **{name: middle[name] for name in ("a_v", "velocity_dispersion", "velocity")},
+    }
+    names = ("flux", "flux_err", "mask", "redshift", "calibration_error")
+    chi2 = []
+    for start in range(0, len(middle["a_v"]), batch_size):
+        rows = slice(start, start + batch_size)
+        chosen = {name: value[rows] for name, value in values.items()}
+        chi2.append(engine.model(chosen, *[mocks[name][rows].numpy() for name in names])["reduced_chi2"])
+    return float(np.quantile(np.concatenate(chi2), 1 - FALSE_ALARM_RATE))

@@ -12,6 +12,7 @@ from sfh_cnn.network import load_artifact
 from sfh_cnn.photometry import read_photometry
 from sfh_cnn.results import SFHResult
 from sfh_cnn.spectra import deredden, estimate_noise, read_spectra
+from sfh_cnn.synthesis import line_windows
 
 from .batches import BATCH_SIZE, run_network
 from .engine import Engine
@@ -147,6 +148,7 @@ class SFHPredictor:
         uncertainty=None,
         mask=None,
         medium=None,
+        line_mask=None,
         keep_spectra=True,
         batch_size=BATCH_SIZE,
         progress_bar=None,
@@ -173,6 +175,9 @@ class SFHPredictor:
             Re-weight draws by the exact likelihood; not in this version.
         uncertainty, mask, medium : optional
             Replace what the spectrum says; see `sfh_cnn.spectra.read_spectra`.
+        line_mask : `~astropy.units.Quantity`, optional
+            Mask the emission lines by this half width, a velocity such as ``400 * u.km / u.s``. The networks
+            are trained with lines left in, but bright ones are better masked.
         keep_spectra : bool, optional
             Keep what was fitted, for plots and `SFHResult.reconstruct`.
         batch_size : int, optional
@@ -219,6 +224,8 @@ class SFHPredictor:
         bad = spectra.mask | ~(np.isfinite(err_obs) & (err_obs > 0)) | ~np.isfinite(flux_obs)
         spectra = _replaced(spectra, flux_obs / unit, np.where(bad, 1.0, err_obs) / unit, bad)
         flux, flux_err, mask = spectra.resample(self.contract.wavelength_grid)
+        if line_mask is not None:
+            mask |= self._near_lines(line_mask)
         snr = self._check(spectra, flux, flux_err, mask, flags)
         good = (flags & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
         if not good.any():
@@ -274,6 +281,12 @@ class SFHPredictor:
         low, high = self.contract.domain["calibration_error"]
         flags[value > high] |= Flag.CALIBRATION_OUTSIDE
         return np.clip(value, low, high)
+
+    def _near_lines(self, half_width):
+        """Pixels within a half width (a velocity) of an emission line, (n_wave,)."""
+        windows = line_windows(float(to_plain(half_width, u.km / u.s, "line_mask")))
+        wave_aa = self.contract.wavelength_grid.wave_aa
+        return ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
 
     def _check(self, spectra, flux, flux_err, mask, flags):
         """Set the flags that the data alone decide; return the S/N per pixel."""

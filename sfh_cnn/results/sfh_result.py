@@ -151,6 +151,24 @@ class SFHResult(DerivedQuantities):
         """Mass formed per observed (attenuated) V luminosity, M_sun/L_sun, posterior median; L_V as above."""
         return self._median("mass_to_light_attenuated")
 
+    def recent_sfr(self, timescale=RECENT):
+        """Mean star formation rate of the last ``timescale``; needs a distance.
+
+        Over 100 Myr it is the posterior median, over other times it follows from the mean mass fractions.
+
+        Parameters
+        ----------
+        timescale : `~astropy.units.Quantity`, optional
+            Lookback time to average over.
+
+        Returns
+        -------
+        `~astropy.units.Quantity`
+            M_sun/yr.
+        """
+        stored = self._stored_quantile("recent_sfr", {"timescale": timescale})
+        return super().recent_sfr(timescale) if stored is None else self._named("recent_sfr", stored(0.5))
+
     @property
     def recent_fraction(self):
         """Share of the mass formed in the last 100 Myr, posterior median, floor 1e-5."""

@@ -1,14 +1,16 @@
 """Floor 3: from mocks to a trained network. Importing this room loads torch; `train` also loads lightning."""
 
-from .calibrate import calibrate
+from .calibrate import FALSE_ALARM_RATE, calibrate
 from .config import LossConfig, RunConfig, TrainingConfig
-from .dataset import HELD_OUT, MockStream, to_tensors
+from .config_files import load_run_config, load_synthesis_config, read_run_config
+from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mad_std, mean_scores
-from .release import build_templates, held_out_mocks, load_run, release
+from .release import build_templates, load_run, release
 from .run import build_network, train
 
 __all__ = [
+    "FALSE_ALARM_RATE",
     "HELD_OUT",
     "INPUT_NAMES",
     "MEANS",
@@ -22,9 +24,13 @@ __all__ = [
     "held_out_mocks",
     "joint_loss",
     "load_run",
+    "load_run_config",
+    "load_synthesis_config",
     "mad_std",
     "mean_scores",
+    "read_run_config",
     "release",
+    "released_mocks",
     "to_tensors",
     "train",
 ]
