@@ -26,8 +26,11 @@ from .templates import Templates
 
 __all__ = ["Artifact", "load_artifact", "save_artifact"]
 
-#: Kept in float32: wavelengths and scales need more than 11 bits.
-_FULL_PRECISION = ("features.", "_wave_aa", "nodes_dex", "quantity_", "latent_mean", "latent_threshold", "interval_factor")
+#: Kept in float32: wavelengths and scales need more than 11 bits, the light of old stars more than float16's range.
+_FULL_PRECISION = (
+    *("features.", "_wave_aa", "nodes_dex", "coefficients"),
+    *("quantity_", "latent_mean", "latent_threshold", "interval_factor"),
+)
 #: No honest network comes near this; a larger file is not worth opening.
 _MAX_BYTES = 512 * 1024**2
 

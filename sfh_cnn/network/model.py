@@ -49,6 +49,16 @@ class AttentionBlock(nn.Module):
         return x + self.outer(functional.silu(self.inner(self.norm_2(x))))
 
 
+def _ordered(quantiles: Tensor) -> Tensor:
+    """Quantiles (..., n_level) that do not cross: each calibrated level has a factor of its own, and could."""
+    levels = list(quantiles.unbind(-1))
+    half = len(levels) // 2
+    for i in range(half):
+        levels[half + i + 1] = torch.maximum(levels[half + i + 1], levels[half + i])
+        levels[half - i - 1] = torch.minimum(levels[half - i - 1], levels[half - i])
+    return torch.stack(levels, -1)
+
+
 class SFHNet(nn.Module):
     """Star formation history, [M/H] of each age bin and dust from a spectrum and band fluxes.
 
@@ -149,7 +159,7 @@ class SFHNet(nn.Module):
         """Logits of mass and light fractions (n, 2, n_age) and standardised quantiles (n, n_quantity, n_level).
 
         Quantiles of fractions refer to the cube root of the fraction; the median comes first in the
-        head and the other levels are positive steps away from it, so that they never cross.
+        head and the other levels are positive steps away from it, so that they do not cross.
         """
         logits = self.fractions(latent).view(-1, 2, self.n_age)
         raw = self.quantiles(latent).view(-1, self.n_quantity, self.n_level)
@@ -194,7 +204,7 @@ class SFHNet(nn.Module):
         latent = self.encode(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
         logits, quantiles = self.heads(latent)
         fractions = logits.softmax(-1)
-        quantiles = quantiles * self.quantity_std[:, None] + self.quantity_mean[:, None]
+        quantiles = _ordered(quantiles) * self.quantity_std[:, None] + self.quantity_mean[:, None]
         roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
         distance = ((latent - self.latent_mean) @ self.latent_whitening).square().mean(1)
         return {

@@ -142,20 +142,31 @@ class JointPosterior(nn.Module):
         density = weight - 0.5 * deviation**2 - width - 0.5 * math.log(2 * math.pi)
         return density.logsumexp(-1).sum(-1)
 
-    def jitter(self, variables: Tensor) -> Tensor:
-        """Spread the logits of empty and full pieces beyond the cut, so that they have a finite density."""
+    def jitter(self, variables: Tensor, noise: Tensor) -> Tensor:
+        """Spread the logits of empty and full pieces beyond the cut, so that they have a finite density.
+
+        Parameters
+        ----------
+        variables : Tensor, shape (n, n_variable)
+        noise : Tensor, shape (n, n_age - 1)
+            Standard normal numbers.
+
+        Returns
+        -------
+        Tensor, shape (n, n_variable)
+        """
         logit = variables[:, 1 : self.n_age]
         limit = _LOGIT_LIMIT / _LOGIT_SCALE
-        noise = torch.randn_like(logit).abs() * (_JITTER / _LOGIT_SCALE)
+        noise = noise.abs() * (_JITTER / _LOGIT_SCALE)
         logit = torch.where(logit <= -limit + 1e-4, logit - noise, logit)
         logit = torch.where(logit >= limit - 1e-4, logit + noise, logit)
         return torch.cat([variables[:, :1], logit, variables[:, self.n_age :]], 1)
 
     @torch.no_grad()
-    def sample(self, latent: Tensor, n_draw: int, generator: torch.Generator) -> Tensor:
+    def sample(self, latent: Tensor, n_draw: int, generator: torch.Generator, common: bool = False) -> Tensor:
         """Draws from the joint posterior.
 
-        Each variable needs only its own hidden units, so all draws together cost one pass.
+        Each variable needs only its own hidden units, so all of them together cost one pass.
 
         Parameters
         ----------
@@ -164,31 +175,38 @@ class JointPosterior(nn.Module):
             Draws per row.
         generator : torch.Generator
             Source of randomness.
+        common : bool, optional
+            All rows share the random numbers: the draws of a row then do not depend on its neighbours, but ranks
+            of different rows are correlated.
 
         Returns
         -------
         Tensor, shape (n, n_draw, n_variable)
         """
-        context = functional.silu(self.context(latent)).repeat_interleave(n_draw, 0)
-        rows, n_hidden = len(context), self.n_hidden
-        variables = context.new_zeros(rows, self.n_variable)
-        first = context.new_zeros(rows, self.n_variable * n_hidden)
+        n_source = 1 if common else len(latent)
+        numbers = {"device": latent.device, "generator": generator}
+        uniform = torch.rand(self.n_variable, n_source, n_draw, 1, **numbers)
+        normal = torch.randn(self.n_variable, n_source, n_draw, 1, **numbers)
+        context = functional.silu(self.context(latent))
+        n, n_hidden, n_context = len(latent), self.n_hidden, context.shape[1]
+        # What the context adds is the same for all draws of a row, (n, 1, width).
+        from_context = [
+            functional.linear(context, layer.weight[:, -n_context:], layer.bias)[:, None]
+            for layer in (self.first, self.second, self.last)
+        ]
+        variables = context.new_zeros(n, n_draw, self.n_variable)
+        first = context.new_zeros(n, n_draw, self.n_variable * n_hidden)
         second = torch.zeros_like(first)
-        n_context = context.shape[1]
-        w1, w2, w3 = self.first.weight, self.second.weight, self.last.weight
         for i in range(self.n_variable):
-            own = slice(i * n_hidden, (i + 1) * n_hidden)
-            seen = (i + 1) * n_hidden
-            first[:, own] = functional.silu(
-                variables[:, :i] @ w1[own, :i].T + context @ w1[own, -n_context:].T + self.first.bias[own]
-            )
-            second[:, own] = functional.silu(
-                first[:, :seen] @ w2[own, :seen].T + context @ w2[own, -n_context:].T + self.second.bias[own]
-            )
+            own, seen = slice(i * n_hidden, (i + 1) * n_hidden), (i + 1) * n_hidden
             out = slice(i * 3 * self.n_mixture, (i + 1) * 3 * self.n_mixture)
-            raw = second[:, :seen] @ w3[out, :seen].T + context @ w3[out, -n_context:].T + self.last.bias[out]
+            raw = variables[..., :i] @ self.first.weight[own, :i].T + from_context[0][..., own]
+            first[..., own] = functional.silu(raw)
+            raw = first[..., :seen] @ self.second.weight[own, :seen].T + from_context[1][..., own]
+            second[..., own] = functional.silu(raw)
+            raw = second[..., :seen] @ self.last.weight[out, :seen].T + from_context[2][..., out]
             weight, mean, width = self._parameters_of(raw)
-            chosen = torch.multinomial(weight.exp(), 1, generator=generator)
-            noise = torch.randn(rows, 1, generator=generator, device=raw.device)
-            variables[:, i : i + 1] = mean.gather(1, chosen) + width.gather(1, chosen).exp() * noise
-        return variables.view(len(latent), n_draw, self.n_variable)
+            chosen = (weight.exp().cumsum(-1) < uniform[i]).sum(-1, keepdim=True).clamp(max=self.n_mixture - 1)
+            drawn = mean.gather(-1, chosen) + width.gather(-1, chosen).exp() * normal[i]
+            variables[..., i] = drawn[..., 0]
+        return variables

@@ -6,11 +6,11 @@ from sfh_cnn.core.constants import QUANTILE_LEVELS
 
 from .losses import INPUT_NAMES
 
-__all__ = ["calibrate"]
+__all__ = ["FALSE_ALARM_RATE", "calibrate"]
 
 #: Calibration mends a few per cent; more would hide a network that has not learnt.
 _FACTOR_RANGE = (0.5, 2.0)
-#: Share of in-domain spectra that the latent distance flags.
+#: Share of in-domain spectra that a check of the latent distance or of the reconstruction flags.
 FALSE_ALARM_RATE = 0.01
 
 
@@ -53,12 +53,15 @@ def calibrate(network, mocks, batch_size=512):
             share = level if i > middle else 1 - level  # below the median the spread is negative
             factor = torch.quantile(error / spread, share, dim=0)
             network.interval_factor[:, i] = factor.clamp(*_FACTOR_RANGE)
-    # Mahalanobis distance in latent space.
-    mean = latents.mean(0)
-    covariance = torch.cov(latents.T) + 1e-4 * torch.eye(latents.shape[1]) * latents.var(0).mean()
+    # Mahalanobis distance in latent space. A covariance knows the mocks it was made from: with hundreds of dimensions
+    # they look closer than new ones, so that the threshold needs mocks of its own.
+    half = len(latents) // 2
+    known, fresh = latents[:half], latents[half:]
+    mean = known.mean(0)
+    covariance = torch.cov(known.T) + 1e-4 * torch.diag(torch.ones_like(mean)) * known.var(0).mean()
     value, vector = torch.linalg.eigh(covariance.double())
     network.latent_mean.copy_(mean)
     network.latent_whitening.copy_((vector / value.sqrt()).float())
-    distance = ((latents - mean) @ network.latent_whitening).square().mean(1)
+    distance = ((fresh - mean) @ network.latent_whitening).square().mean(1)
     network.latent_threshold.fill_(float(torch.quantile(distance, 1 - FALSE_ALARM_RATE)))
     return network.interval_factor

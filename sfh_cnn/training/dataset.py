@@ -4,15 +4,51 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["HELD_OUT", "MockStream", "to_tensors"]
+__all__ = ["HELD_OUT", "MockStream", "held_out_mocks", "to_tensors"]
 
 #: Chunks from these numbers on are never trained on.
 HELD_OUT = {"validation": 10**9, "calibration": 2 * 10**9, "test": 3 * 10**9}
 
 
-def to_tensors(mocks, rows=slice(None)):
-    """Mocks of a `MockGenerator` as a dictionary of tensors."""
-    return {name: torch.from_numpy(np.ascontiguousarray(value[rows])) for name, value in mocks.items()}
+def to_tensors(mocks, rows=slice(None), seed=0):
+    """Mocks of a `MockGenerator` as a dictionary of tensors.
+
+    ``edge_noise`` is added, normal numbers for `JointPosterior.jitter`: a batch brings all its randomness with it,
+    so that a resumed or distributed run sees the same.
+
+    Parameters
+    ----------
+    mocks : dict of ndarray
+    rows : slice or ndarray, optional
+        Mocks to take, in that order.
+    seed : int or list of int, optional
+        Of the noise.
+
+    Returns
+    -------
+    dict of Tensor
+    """
+    chosen = {name: np.ascontiguousarray(value[rows]) for name, value in mocks.items()}
+    n, n_age = chosen["mass_fraction"].shape
+    chosen["edge_noise"] = np.random.default_rng(seed).standard_normal((n, n_age - 1), dtype=np.float32)
+    return {name: torch.from_numpy(value) for name, value in chosen.items()}
+
+
+def held_out_mocks(generator, kind, n):
+    """Mocks that no network of this package was trained on.
+
+    Parameters
+    ----------
+    generator : MockGenerator
+    kind : {"validation", "calibration", "test"}
+    n : int
+        Number of mocks.
+
+    Returns
+    -------
+    dict of Tensor
+    """
+    return to_tensors(generator.chunk(HELD_OUT[kind], n))
 
 
 class _Chunks(Dataset):
@@ -29,7 +65,7 @@ class _Chunks(Dataset):
     def __getitem__(self, item):
         index = self.first + item * self.stride
         mocks = self.generator.chunk(index, self.chunk_size)
-        return to_tensors(mocks, np.random.default_rng([index]).permutation(self.chunk_size))
+        return to_tensors(mocks, np.random.default_rng([index]).permutation(self.chunk_size), seed=[index, 1])
 
 
 class MockStream:

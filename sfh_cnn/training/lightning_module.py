@@ -20,7 +20,7 @@ class LitSFHNet(lightning.LightningModule):
     Parameters
     ----------
     network : SFHNet
-        Initialised.
+        Initialised; the average starts as its copy.
     config : TrainingConfig
     """
 
@@ -30,11 +30,6 @@ class LitSFHNet(lightning.LightningModule):
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.config = config
         self._predicted = []
-
-    def on_fit_start(self):
-        # A loaded or freshly initialised network has buffers that the copy made in __init__ may lack.
-        if self.global_step == 0:
-            self.average.load_state_dict(self.network.state_dict())
 
     def training_step(self, batch, _):
         loss, parts = joint_loss(self.network, batch, self.config.loss)

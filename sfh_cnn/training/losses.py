@@ -74,7 +74,8 @@ def joint_loss(network, batch, weights):
     if weights.posterior > 0:
         a_v = scalars[:, SCALAR_NAMES.index("a_v")]
         mass_to_light = scalars[:, SCALAR_NAMES.index("log_mass_to_light_attenuated")]
-        variables = network.posterior.jitter(to_variables(mass, metallicity, a_v, mass_to_light))
+        variables = to_variables(mass, metallicity, a_v, mass_to_light)
+        variables = network.posterior.jitter(variables, batch["edge_noise"])
         parts["posterior"] = -network.posterior.log_prob(variables, latent).mean() / network.posterior.n_variable
     total = sum(getattr(weights, name) * value for name, value in parts.items())
     return total, {name: value.detach() for name, value in parts.items()}

@@ -14,31 +14,13 @@ from sfh_cnn.synthesis import MockGenerator
 
 from .calibrate import calibrate
 from .config import RunConfig
-from .dataset import HELD_OUT, to_tensors
 
-__all__ = ["build_templates", "held_out_mocks", "load_run", "release"]
+__all__ = ["build_templates", "load_run", "release"]
 
 #: What a card must say before a network may be released.
 _CARD_ACCURACY = ("n_mocks", "overall")
 #: Basis vectors of the templates.
 _RANK, _COARSE_RANK = 64, 32
-
-
-def held_out_mocks(generator, kind, n):
-    """Mocks that no network of this package was trained on.
-
-    Parameters
-    ----------
-    generator : MockGenerator
-    kind : {"validation", "calibration", "test"}
-    n : int
-        Number of mocks.
-
-    Returns
-    -------
-    dict of Tensor
-    """
-    return to_tensors(generator.chunk(HELD_OUT[kind], n))
 
 
 def build_templates(grid):

@@ -10,7 +10,7 @@ from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict
 from sfh_cnn.network import SFHNet
 from sfh_cnn.synthesis import MockGenerator
 
-from .dataset import HELD_OUT, MockStream, to_tensors
+from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
 
 __all__ = ["build_network", "train"]
@@ -99,6 +99,7 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
     network = build_network(config, generator)
     if init_from is not None:
         network.load_state_dict(init_from)
+        network.interval_factor.fill_(1.0)  # the calibration of another training
     module = LitSFHNet(network, config.training)
     # Without a monitored metric this keeps the newest checkpoint only.
     callbacks = [ModelCheckpoint(folder, filename="last", enable_version_counter=False)]
@@ -150,7 +151,7 @@ class _Data:
     def validation(self):
         """Held-out batches, made once."""
         config = self.config
-        mocks = to_tensors(self.generator.chunk(HELD_OUT["validation"] // config.n_validation, config.n_validation))
+        mocks = held_out_mocks(self.generator, "validation", config.n_validation)
         size = config.batch_size
         n_batch = -(-config.n_validation // size)
         batches = [{name: value[i * size : (i + 1) * size] for name, value in mocks.items()} for i in range(n_batch)]
