@@ -7,6 +7,7 @@ from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mad_std, mean_scores
 from .release import build_templates, load_run, release
+from .released import released_mocks
 from .run import build_network, train
 
 __all__ = [
