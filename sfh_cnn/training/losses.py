@@ -62,7 +62,8 @@ def joint_loss(network, batch, weights):
     truth = torch.stack([mass, light], 1)
     cross_entropy = (torch.xlogy(truth, truth) - truth * log_share).sum(-1).mean(0).sum()
     score = pinball(quantiles, network.targets(mass, light, metallicity, scalars))  # (n, n_quantity)
-    matter = 0.02 + 0.5 * (mass + light)
+    # [M/H] counts where the network sees stars; weights from the truth would make the quantiles conditional on it.
+    matter = 0.02 + 0.5 * logits.detach().softmax(-1).sum(1)
     matter = matter / matter.sum(1, keepdim=True)
     scalar_weight = torch.tensor([_SCALAR_WEIGHT.get(name, 1.0) for name in SCALAR_NAMES], device=score.device)
     parts = {
