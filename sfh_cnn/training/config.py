@@ -27,7 +27,7 @@ class LossConfig:
 class TrainingConfig:
     """Optimisation. Mocks are made on the fly; each is seen once."""
 
-    n_mocks: int = 5_000_000
+    n_mocks: int = 4_600_000
     batch_size: int = 256
     #: Mocks made together; they are shuffled before they are cut into batches.
     chunk_size: int = 2048
