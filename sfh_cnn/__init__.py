@@ -14,6 +14,7 @@ _PUBLIC = {
     "SFHPredictor": "prediction",
     "SFHResult": "results",
     "SSPLibrary": "ssp",
+    "citation": "references",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -27,6 +27,7 @@ FLOORS = {
     "diagnostics": 4,
     "plotting": 4,
     "examples": 4,
+    "references": 4,
     "cli": 5,
 }
 #: Modules that a front door lists as public themselves.
