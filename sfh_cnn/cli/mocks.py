@@ -28,11 +28,11 @@ def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, librar
         raise click.UsageError("give --out with --n-mocks, or --preview, or all three")
     refuse_existing(overwrite, picture)
     config = load_synthesis_config(config_file)
+    libraries = read_libraries(config.libraries, library_paths)
     if picture:
-        preview(config, picture, overwrite=overwrite)
+        preview(config, picture, overwrite=overwrite, libraries=libraries)
         say(f"Wrote {picture}")
     if folder and n_mocks:
-        libraries = read_libraries(config.libraries, library_paths)
         training_set = generate_training_set(
             config, folder, n_mocks, n_worker=workers, scheduler=scheduler, libraries=libraries
         )

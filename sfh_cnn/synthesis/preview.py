@@ -1,53 +1,44 @@
-"""One page that shows a prior: example histories of every family and the mean ages and [M/H] they imply."""
+"""One page that shows a prior: example histories of every family, example mocks, and the answers they imply."""
 
-import astropy.units as u
 import numpy as np
 
-from sfh_cnn.core import AgeGrid, atomic_write, require
-from sfh_cnn.core.history import mean_log_age, mean_metallicity
+from sfh_cnn.core import atomic_write, require
+from sfh_cnn.core.constants import SCALAR_NAMES
+from sfh_cnn.photometry import load_bandpass
 
-from .amr_prior import METALLICITY_RANGE_DEX, draw_metallicity
+from .amr_prior import METALLICITY_RANGE_DEX
+from .generate import GROUP_SIZE, MockGenerator
 from .sfh_prior import draw_mass_fraction
 from .ssp_grid import fine_age_edges
 
-__all__ = ["light_weights", "preview"]
+__all__ = ["preview"]
 
 # Okabe & Ito (2008): distinct for colour-blind readers too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _COLUMNS = 4
+#: Mocks in the panel of spectra.
+_N_SPECTRA = 4
+#: Mocks that are drawn together for the implied prior.
+_CHUNK = 2048
 
 
-def light_weights(age_yr):
-    """Rough V-band light per mass formed, age^-0.7 and constant below 3 Myr, for a look at a prior.
-
-    Parameters
-    ----------
-    age_yr : ndarray
-        Age, yr.
-
-    Returns
-    -------
-    ndarray
-        Light per mass relative to that at 1 yr.
-    """
-    return np.maximum(age_yr, 3e6) ** -0.7
-
-
-def preview(config, path, n_prior=20_000, n_example=6, overwrite=False):
-    """Draw a page of example histories and the implied prior.
+def preview(config, path, n_prior=8192, n_example=6, overwrite=False, libraries=None):
+    """Draw a page of example histories, example mocks and the implied prior.
 
     Parameters
     ----------
     config : SynthesisConfig
-        Its ``sfh``, ``metallicity``, ``age_grid`` and ``seed`` are used.
+        What a training set would be made from.
     path : str or `pathlib.Path`
         Picture to write; the suffix says the format (PNG, PDF).
     n_prior : int, optional
-        Number of histories behind the histograms.
+        Number of mocks behind the histograms.
     n_example : int, optional
-        Number of examples per family.
+        Number of example histories per family.
     overwrite : bool, optional
         Replace an existing picture.
+    libraries : list of `~sfh_cnn.ssp.SSPLibrary`, optional
+        Instead of reading those that the configuration names.
 
     Raises
     ------
@@ -57,20 +48,24 @@ def preview(config, path, n_prior=20_000, n_example=6, overwrite=False):
         If matplotlib is not installed.
     """
     figure_module = require("matplotlib.figure", "plot")
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        _draw_page(figure_module.Figure, config, libraries, n_prior, n_example).savefig(temporary, dpi=110)
+
+
+def _draw_page(figure_class, config, libraries, n_prior, n_example):
     rng = np.random.default_rng(config.seed)
-    edges_yr, parent = fine_age_edges(config.age_grid.edges_yr)
+    edges_yr, _ = fine_age_edges(config.age_grid.edges_yr)
+    generator = MockGenerator(config, libraries)
 
     n_rows = [-(-len(prior.families) // _COLUMNS) for prior in (config.sfh, config.metallicity)]
-    figure = figure_module.Figure(figsize=(11, 2.1 * (sum(n_rows) + 2)), layout="constrained")
-    histories, relations, implied = figure.subfigures(3, 1, height_ratios=[*n_rows, 2])
+    heights = [2.1 * n_rows[0], 2.1 * n_rows[1], 3.6, 5.0]
+    figure = figure_class(figsize=(11, sum(heights)), layout="constrained")
+    histories, relations, mocks, implied = figure.subfigures(4, 1, height_ratios=heights)
     _draw_histories(histories, n_rows[0], config.sfh, rng, edges_yr, n_example)
     _draw_relations(relations, n_rows[1], config, rng, edges_yr, n_example)
-    mass_fraction, _ = draw_mass_fraction(rng, n_prior, edges_yr, config.sfh)
-    metallicity_dex, _ = draw_metallicity(rng, mass_fraction, edges_yr, config.metallicity)
-    # Means are those of the network's bins: the same numbers that it will be asked for.
-    _draw_implied(implied, mass_fraction, metallicity_dex, edges_yr, config.age_grid.log_ages_dex[parent])
-    with atomic_write(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, dpi=110)
+    _draw_mocks(mocks, generator)
+    _draw_implied(implied, generator, n_prior)
+    return figure
 
 
 def _panels(subfigure, n_rows, prior, title, y_label):
@@ -113,26 +108,59 @@ def _draw_relations(subfigure, n_rows, config, rng, edges_yr, n_example):
         ax.set(ylim=(-2.1, 0.5))
 
 
-def _draw_implied(subfigure, mass_fraction, metallicity_dex, edges_yr, log_age_dex):
-    fine_log_age = AgeGrid(edges_yr * u.yr).log_ages_dex
-    light_fraction = mass_fraction * light_weights(10**fine_log_age)
-    light_fraction /= light_fraction.sum(axis=1, keepdims=True)
-    weightings = (("mass", mass_fraction, _COLOURS[0]), ("light", light_fraction, _COLOURS[5]))
-    title = f"Implied prior of {len(mass_fraction)} mocks (light: age$^{{-0.7}}$)"
-    subfigure.suptitle(title, fontsize=11, fontweight="bold")
-    (ax_age, ax_met), (ax_joint, ax_bins) = subfigure.subplots(2, 2)
-    ages, metallicities = {}, {}
-    for name, weight, colour in weightings:
-        ages[name] = mean_log_age(weight, log_age_dex)
-        metallicities[name] = mean_metallicity(weight, metallicity_dex)
+def _draw_mocks(subfigure, generator):
+    """Spectra and bands of a few mocks from young to old, without and with what happens to an observation."""
+    # Within one group the same stars are drawn with and without an observer.
+    true, seen = (generator.chunk(0, GROUP_SIZE, observed=observed) for observed in (False, True))
+    age = true["scalars"][:, SCALAR_NAMES.index("light_weighted_log_age")]
+    snr = np.array([np.median((row / err)[~bad]) for row, err, bad in zip(*_spectra(seen), strict=True)])
+    usable = np.flatnonzero((snr > 10) & np.isfinite(seen["band_flux"]).any(axis=1))
+    if len(usable) == 0:  # a prior of faint or bandless mocks
+        usable = np.arange(GROUP_SIZE)
+    examples = usable[np.argsort(age[usable])][np.linspace(0, len(usable) - 1, _N_SPECTRA).astype(int)]
+    subfigure.suptitle("Mocks: noise-free (lines), as observed (grey; gaps are masked)", fontsize=11, fontweight="bold")
+    ax, ax_bands = subfigure.subplots(1, 2, width_ratios=[3, 1])
+    pivots_aa = [load_bandpass(band).pivot_aa for band in generator.config.instrument.bands]
+    for k, (i, colour) in enumerate(zip(examples, _COLOURS, strict=False)):
+        level = np.median(true["flux"][i])
+        observed = np.where(seen["mask"][i], np.nan, seen["flux"][i])
+        ax.plot(generator.wave_aa, observed / level + k, color="0.6", lw=0.4)
+        a_v = true["scalars"][i, SCALAR_NAMES.index("a_v")]
+        label = f"log age {age[i]:.1f}, A$_V$ {a_v:.1f}, S/N {snr[i]:.0f}"
+        ax.plot(generator.wave_aa, true["flux"][i] / level + k, color=colour, lw=0.8, label=label)
+        ax_bands.plot(pivots_aa, true["band_flux"][i], color=colour, lw=0.8)
+        bands = {"yerr": seen["band_flux_err"][i], "fmt": "o", "ms": 4, "lw": 1, "color": colour}
+        ax_bands.errorbar(pivots_aa, seen["band_flux"][i], **bands)
+    ax.set(xlabel="rest wavelength / Angstrom", ylabel="flux / median + offset", ylim=(0, _N_SPECTRA + 1.4))
+    ax.legend(fontsize=7, ncols=2, loc="upper right")
+    ax_bands.set(xlabel="pivot wavelength / Angstrom", ylabel="band flux / V", yscale="log")
+
+
+def _spectra(mocks):
+    return mocks["flux"], mocks["flux_err"], mocks["mask"]
+
+
+def _draw_implied(subfigure, generator, n_prior):
+    """Histograms of what the network will be asked for."""
+    sizes = [min(_CHUNK, n_prior - start) for start in range(0, n_prior, _CHUNK)]
+    chunks = [generator.chunk(i, size, observed=False)["scalars"] for i, size in enumerate(sizes)]
+    truth = dict(zip(SCALAR_NAMES, np.concatenate(chunks).T, strict=True))
+    subfigure.suptitle(f"Implied prior of {n_prior} mocks", fontsize=11, fontweight="bold")
+    (ax_age, ax_met, ax_dust), (ax_joint, ax_ages, ax_ratio) = subfigure.subplots(2, 3)
+    for name, colour in (("mass", _COLOURS[0]), ("light", _COLOURS[5])):
         style = {"histtype": "step", "density": True, "color": colour, "label": f"{name}-weighted", "lw": 1.5}
-        ax_age.hist(ages[name], bins=np.linspace(6.4, 10.2, 77), **style)
-        ax_met.hist(metallicities[name], bins=np.linspace(-2.05, 0.45, 51), **style)
+        ax_age.hist(truth[f"{name}_weighted_log_age"], bins=np.linspace(6.4, 10.2, 77), **style)
+        ax_met.hist(truth[f"{name}_weighted_metallicity"], bins=np.linspace(-2.05, 0.45, 51), **style)
+    ax_dust.hist(truth["a_v"], bins=40, histtype="step", density=True, color=_COLOURS[2], lw=1.5)
     ax_age.set(xlabel="mean log age / yr", ylabel="density per dex")
     ax_met.set(xlabel="mean [M/H] / dex", ylabel="density per dex")
-    ax_age.legend(fontsize=8)
-    ax_joint.hexbin(ages["light"], metallicities["light"], gridsize=45, mincnt=1, cmap="cividis", bins="log")
+    ax_dust.set(xlabel="A$_V$ / mag", ylabel="density per mag", ylim=(0, None))
+    ax_age.legend(fontsize=8, loc="upper left")
+    style = {"gridsize": 40, "mincnt": 1, "cmap": "cividis", "bins": "log"}
+    ax_joint.hexbin(truth["light_weighted_log_age"], truth["light_weighted_metallicity"], **style)
     ax_joint.set(xlabel="light-weighted log age / yr", ylabel="light-w. [M/H] / dex")
-    ax_bins.hexbin(ages["light"], ages["mass"], gridsize=45, mincnt=1, cmap="cividis", bins="log")
-    ax_bins.axline((8, 8), slope=1, color="0.5", lw=0.8)
-    ax_bins.set(xlabel="light-weighted log age / yr", ylabel="mass-w. log age / yr")
+    ax_ages.hexbin(truth["light_weighted_log_age"], truth["mass_weighted_log_age"], **style)
+    ax_ages.axline((8, 8), slope=1, color="0.5", lw=0.8)
+    ax_ages.set(xlabel="light-weighted log age / yr", ylabel="mass-w. log age / yr")
+    ax_ratio.hexbin(truth["light_weighted_log_age"], truth["log_mass_to_light"], **style)
+    ax_ratio.set(xlabel="light-weighted log age / yr", ylabel="log M formed / L$_V$")
