@@ -31,7 +31,7 @@ _FULL_PRECISION = (
     *("features.", "_wave_aa", "nodes_dex", "coefficients"),
     *("quantity_", "latent_mean", "latent_threshold", "interval_factor"),
 )
-#: No honest network comes near this; a larger file is not worth opening.
+#: No honest network comes near this; a larger one is not worth unpacking.
 _MAX_BYTES = 512 * 1024**2
 
 
@@ -152,42 +152,59 @@ def load_artifact(path, device="cpu", scripted=False):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no network file at {path}")
-    if path.stat().st_size > _MAX_BYTES:
-        raise NetworkFileError(f"{path} is larger than {_MAX_BYTES // 1024**2} MB and no released network")
     try:
-        with zipfile.ZipFile(path) as archive:
-            root = archive.namelist()[0].split("/")[0]
-
-            def member(name):
-                return archive.read(f"{root}/{name}")  # checks the CRC
-
-            form = json.loads(member("extra/format.json"))
-            if form.get("format") != "sfh_cnn network" or form.get("version") != NETWORK_FORMAT_VERSION:
-                raise NetworkFileError(
-                    f"{path} has format {form}, this version of sfh_cnn reads version {NETWORK_FORMAT_VERSION}"
-                )
-            contract = ModelContract.from_json(member("extra/card.json").decode())
-            layers = json.loads(member("extra/network.json"))
-            config = build_config(layers["network"], NetworkConfig, where=f"{path}: network.json")
-            network, templates = SFHNet(contract, config), Templates(*layers["templates"])
-            state = {}
-            for name, entry in json.loads(member("extra/weights.json")).items():
-                if entry["dtype"] not in ("float16", "float32"):
-                    raise NetworkFileError(f"{path}: weight {name} has type {entry['dtype']}")
-                raw = np.frombuffer(member(entry["member"]), dtype=entry["dtype"])
-                state[name] = torch.from_numpy(raw.astype(np.float32).reshape(entry["shape"]))
-    except NetworkFileError:
-        raise
-    except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError, EOFError, OSError) as err:
+        contract, released, config = _read(path)
+    except NetworkFileError as err:
+        raise NetworkFileError(f"{path}: {err}") from err
+    # Whatever else a damaged or hostile file makes fail on the way, the user needs one clear answer.
+    except Exception as err:
         raise NetworkFileError(f"{path} is not a network that sfh_cnn released, or it is damaged: {err}") from err
-    root_module = _Released(network, templates)
-    try:
-        root_module.load_state_dict(state)
-    except RuntimeError as err:
-        raise NetworkFileError(f"{path}: the weights do not fit the card: {err}") from err
-    root_module.eval().requires_grad_(False).to(device)
+    released.eval().requires_grad_(False).to(device)
     program = _load_program(path, device) if scripted else None
-    return Artifact(network, templates, contract, config, sha256_of(path), program)
+    return Artifact(released.network, released.templates, contract, config, sha256_of(path), program)
+
+
+def _read(path):
+    """Card, network with templates, and layers of a file, from its JSON members and raw numbers."""
+    with zipfile.ZipFile(path) as archive:
+        # What a small archive unpacks to can be large.
+        if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
+            raise NetworkFileError(f"larger than {_MAX_BYTES // 1024**2} MB and no released network")
+        root = archive.namelist()[0].split("/")[0]
+
+        def member(name):
+            return archive.read(f"{root}/{name}")  # checks the CRC
+
+        form = json.loads(member("extra/format.json"))
+        if form.get("format") != "sfh_cnn network" or form.get("version") != NETWORK_FORMAT_VERSION:
+            raise NetworkFileError(f"format {form}, this version of sfh_cnn reads version {NETWORK_FORMAT_VERSION}")
+        contract = ModelContract.from_json(member("extra/card.json").decode())
+        layers = json.loads(member("extra/network.json"))
+        config = build_config(layers["network"], NetworkConfig, where="network.json")
+        index = json.loads(member("extra/weights.json"))
+
+        def build():
+            return _Released(SFHNet(contract, config), Templates(*layers["templates"]))
+
+        # First without memory: only a card whose layers have the shapes of the weights is worth building.
+        with torch.device("meta"):
+            expected = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
+        if expected != {name: entry["shape"] for name, entry in index.items()}:
+            raise NetworkFileError("the weights do not fit the card")
+        state = {name: _weight(name, entry, member) for name, entry in index.items()}
+    released = build()
+    released.load_state_dict(state)
+    return contract, released, config
+
+
+def _weight(name, entry, member):
+    """One weight as a float32 tensor."""
+    if entry["dtype"] not in ("float16", "float32"):
+        raise NetworkFileError(f"weight {name} has type {entry['dtype']}")
+    array = np.frombuffer(member(entry["member"]), dtype=entry["dtype"]).astype(np.float32)
+    if not np.isfinite(array).all() and not name.startswith("templates."):  # libraries may lack surviving masses
+        raise NetworkFileError(f"weight {name} is not finite")
+    return torch.from_numpy(array.reshape(entry["shape"]))
 
 
 def _load_program(path, device):

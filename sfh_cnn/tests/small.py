@@ -50,7 +50,7 @@ def small_config(**training):
         "chunk_size": 64,
         "steps_per_epoch": 5,
         "n_validation": 64,
-        "n_initial": 128,
+        "n_initial": 768,  # three groups of kinematics
         "warmup_steps": 2,
         "n_worker": 0,
         **training,

@@ -14,6 +14,7 @@ WAVE = torch.linspace(-1, 1, N_WAVE)
 
 @pytest.fixture
 def features():
+    """Ten blocks of 16 pixels."""
     return SpectrumFeatures(N_WAVE, BLOCK, 0.02)
 
 

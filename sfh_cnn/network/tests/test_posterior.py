@@ -12,12 +12,14 @@ N_AGE = 4
 
 @pytest.fixture
 def posterior():
+    """Untrained, of four age bins."""
     torch.manual_seed(0)
     return JointPosterior(6, N_AGE, n_context=5, n_hidden=4, n_mixture=3)
 
 
 @pytest.fixture
 def latent():
+    """Three rows."""
     return torch.randn(3, 6, generator=torch.Generator().manual_seed(5))
 
 
