@@ -23,6 +23,10 @@ _POLYNOMIAL_ORDER = 4
 _LINE_HALF_WIDTH_KMS = 500.0
 
 
+#: Spectra that are drawn from together; bounds the memory.
+_DRAW_BLOCK = 16
+
+
 class Engine:
     """What a released network can do beside predicting.
 
@@ -72,11 +76,11 @@ class Engine:
         device = self.network.latent_mean.device
         rows = torch.as_tensor(np.asarray(latent, dtype=np.float32), device=device)
         good = torch.isfinite(rows).all(1)
-        # One stream of numbers per spectrum, so that its draws do not depend on its neighbours.
+        # The same random numbers for all spectra, so that the draws of one do not depend on its neighbours.
         variables = []
-        for row in torch.where(good[:, None], rows, 0.0):
+        for block in torch.where(good[:, None], rows, 0.0).split(_DRAW_BLOCK):
             generator = torch.Generator(device=device).manual_seed(int(seed))
-            variables.append(self.network.posterior.sample(row[None], n_draws, generator))
+            variables.append(self.network.posterior.sample(block, n_draws, generator, common=True))
         n_age, shape = self.contract.n_age, (len(rows), n_draws)
         stacked = torch.cat(variables) if variables else rows.new_zeros(0, n_draws, 2 * n_age + 1)
         mass, metallicity, a_v, attenuated = (part.cpu() for part in from_variables(stacked.flatten(0, 1), n_age))

@@ -205,6 +205,11 @@ class SFHPredictor:
         redshift = spectra.redshift
         flags = np.zeros(n_spec, dtype=np.int32)
         calibration = self._calibration_error(calibration_error, n_spec, flags)
+        if spectra.relative and photometry is not None:
+            raise SFHCNNError(
+                "photometry was given, but the flux of the spectrum has no unit: the two cannot be compared; give the "
+                "spectrum as a flux density, or leave the photometry out"
+            )
         band_flux, band_flux_err, bad_band = read_photometry(photometry, self.contract.bands, n_spec)
         flags[bad_band] |= Flag.BAD_BAND
 
@@ -220,8 +225,8 @@ class SFHPredictor:
             band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
 
         # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
-        unit = _scale(flux_obs)[:, None]
         bad = spectra.mask | ~(np.isfinite(err_obs) & (err_obs > 0)) | ~np.isfinite(flux_obs)
+        unit = _scale(flux_obs, bad)[:, None]
         spectra = _replaced(spectra, flux_obs / unit, np.where(bad, 1.0, err_obs) / unit, bad)
         flux, flux_err, mask = spectra.resample(self.contract.wavelength_grid)
         if line_mask is not None:
@@ -319,7 +324,8 @@ class SFHPredictor:
         known = np.isfinite(spectra.redshift)
         if not known.any():
             return
-        rest = np.asarray(spectra.wave_aa)[..., [0, -1]] / (1 + spectra.redshift[known][:, None])
+        ends = np.broadcast_to(np.asarray(spectra.wave_aa)[..., [0, -1]], (len(known), 2))
+        rest = ends[known] / (1 + spectra.redshift[known][:, None])
         grid = self.contract.wavelength_grid
         low, high = grid.edges_aa[[0, -1]]
         need = 0.8 * self.contract.domain["min_coverage"] * (high - low)
@@ -411,10 +417,9 @@ def _per_spectrum(value, n_spec, name):
     return np.broadcast_to(value, (n_spec,)).copy()
 
 
-def _scale(flux):
+def _scale(flux, bad):
     """A power of two near the mean flux of each spectrum, (n_spec,)."""
-    finite = np.where(np.isfinite(flux), np.abs(flux), 0.0)
-    typical = finite.mean(axis=1)
+    typical = np.abs(np.where(bad, 0.0, flux)).mean(axis=1, dtype=float)
     usable = (typical > 0) & np.isfinite(typical)
     return np.exp2(np.floor(np.log2(np.where(usable, typical, 1.0))))
 
