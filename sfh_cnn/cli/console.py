@@ -25,7 +25,7 @@ class Commands(click.Group):
         except (ValueError, OSError, ImportError) as err:
             if ctx.params["debug"] or not _is_about_input(err):
                 raise
-            raise click.ClickException(" ".join(str(err).split())) from err
+            raise click.ClickException(_one_line(err)) from err
 
 
 def _is_about_input(err):
@@ -36,6 +36,12 @@ def _is_about_input(err):
     if isinstance(err, BrokenPipeError):
         return False
     return not isinstance(err, ValueError) or isinstance(err, (SFHCNNError, u.UnitsError))
+
+
+def _one_line(err):
+    if isinstance(err, OSError) and err.filename:
+        return f"{err.filename}: {err.strerror}"
+    return " ".join(str(err).split())
 
 
 class _StderrHandler(logging.Handler):

@@ -37,6 +37,9 @@ def photometry(
 
     Images are FITS files with PHOTFLAM (HST) or a flux unit in BUNIT, and a WCS.
     """
+    import astropy.units as u
+    import numpy as np
+
     from sfh_cnn.photometry import measure_bands
 
     bands = bands.split(",")
@@ -59,10 +62,11 @@ def photometry(
     if output:
         _write(table, output, overwrite)
         say(f"Wrote {output}")
+    if missing := int(sum(np.isnan(table[band]).sum() for band in bands)):
+        say(f"Warning: {missing} of {len(table) * len(bands)} fluxes are missing, for the image does not cover them")
     if as_json:
-        echo_json(
-            {name: table[name].value if hasattr(table[name], "value") else table[name] for name in table.colnames}
-        )
+        columns = {name: u.Quantity(table[name]) for name in table.colnames}
+        echo_json({name: {"value": column.value, "unit": str(column.unit)} for name, column in columns.items()})
     else:
         click.echo("\n".join(table.pformat(max_lines=-1, max_width=-1)))
 

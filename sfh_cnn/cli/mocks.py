@@ -8,7 +8,7 @@ __all__ = ["read_libraries", "synthesize"]
 
 
 @click.command(epilog=examples("sfh-cnn synthesize --config my.toml --out mocks --n-mocks 165000 --preview prior.png"))
-@click.option("--config", "config_file", required=True, type=click.Path(), help="TOML file: what to make.")
+@click.option("--config", "config_file", required=True, metavar="FILE|NAME", help="TOML file, or a shipped one.")
 @click.option("--out", "folder", type=click.Path(file_okay=False), help="Folder of the training set.")
 @click.option("--n-mocks", type=click.IntRange(min=1), help="Number of mock galaxies.")
 @click.option("--preview", "picture", type=click.Path(dir_okay=False), help="Draw example histories and the prior.")

@@ -25,16 +25,23 @@ _n_mocks = click.option(
 
 
 @click.command(
-    epilog=examples("sfh-cnn train --preset quick --out run", "sfh-cnn train --config my.toml --out run --resume")
+    epilog=examples(
+        "sfh-cnn train --config phangs-muse-hst-bc03 --preset quick --out run",
+        "sfh-cnn train --config my.toml --out run --resume",
+    )
 )
-@click.option("--config", "config_file", type=click.Path(), help="TOML file with [synthesis], [network], [training].")
-@click.option("--preset", help="Settings that come with the package and go over those of --config, such as quick.")
+@click.option("--config", "config_file", metavar="FILE|NAME", help="TOML file, or one that ships with the package.")
+@click.option("--preset", metavar="NAME", help="Shipped settings that go over those of --config, such as quick.")
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--init-from", type=click.Path(), metavar="FILE", help="Released network to start from.")
 @common("threads", "library")
 def train(config_file, preset, folder, resume, init_from, threads, library_paths):
-    """Train a network; a run that was interrupted goes on with --resume."""
+    """Train a network; a run that was interrupted goes on with --resume.
+
+    The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
+    phangs-muse-hst, phangs-muse-hst-bc03, phangs-muse-hst-local, manga-ugriz and califa.
+    """
     from sfh_cnn import training
 
     if not (config_file or preset):

@@ -176,9 +176,14 @@ def _print(result, inputs):
         click.echo(repr(result))
     else:
         rows = [
-            (name, *(interval_text(one, column) for column in _COLUMNS), ", ".join(one.flag_names()) or "none")
+            (
+                Path(name).name,
+                f"{one.redshift:.4f}",
+                *(interval_text(one, column) for column in _COLUMNS),
+                ", ".join(one.flag_names()) or "none",
+            )
             for name, one in zip(inputs, result, strict=True)
         ]
-        table_of(("spectrum", *_COLUMNS.values(), "flags"), rows)
+        table_of(("spectrum", "redshift", *_COLUMNS.values(), "flags"), rows)
     for name, meaning in flag_meanings(result):
         click.echo(f"  {name}: {meaning}")

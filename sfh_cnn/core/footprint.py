@@ -23,10 +23,10 @@ def split_shapes(shapes):
     Raises
     ------
     SFHCNNError
-        If something is no shape.
+        If something is no shape, or the file no region file.
     """
     if isinstance(shapes, str):
-        return list(require("regions", extra="cube").Regions.read(shapes))
+        return _read_regions(shapes)
     if _is_region(shapes):
         return [shapes]
     if hasattr(shapes, "positions"):
@@ -80,6 +80,14 @@ def footprint(shape, wcs, image_shape):
     if large is None:
         return (slice(0, 0), slice(0, 0)), np.zeros((0, 0)), weight.sum()
     return large, weight[small], weight.sum()
+
+
+def _read_regions(path):
+    regions = require("regions", extra="cube")
+    try:
+        return list(regions.Regions.read(path))
+    except (require("regions.core.registry", extra="cube").IORegistryError, ValueError) as err:
+        raise SFHCNNError(f"{path} is no region file of DS9: {str(err).splitlines()[0]}") from err
 
 
 def _is_region(shape):

@@ -295,7 +295,7 @@ def _find_medium(spectrum):
 
 @functools.cache  # once per session
 def _tell_default_medium():
-    log.info("the spectrum does not say whether its wavelengths are in air or vacuum: air is taken; set medium=")
+    log.info("no word on whether the wavelengths are in air or vacuum: air is taken; set medium= (--medium)")
 
 
 def _plain_redshift(redshift):
@@ -314,7 +314,7 @@ def _find_redshift(spectrum, redshift, n_spec):
     if redshift is None:
         raise SFHCNNError(
             "the redshift is not known (specutils stores 0 where none was set); "
-            "give redshift=..., or set it with Spectrum(..., redshift=...)"
+            "give redshift=... (--redshift), or set it with Spectrum(..., redshift=...)"
         )
     redshift = _plain_redshift(redshift)
     if redshift.shape not in ((), (1,), (n_spec,)):

@@ -18,6 +18,7 @@ _UNCERTAINTY = {
     **dict.fromkeys(("variance", "var", "stat"), VarianceUncertainty),
     "ivar": InverseVariance,
 }
+_MASK = ("mask", "qual")
 #: Bits of ``and_mask`` from this one on are about pixels, those below about the fibre (SDSS bitmask SPPIXMASK).
 _SDSS_PIXEL_BIT = 16
 
@@ -32,10 +33,10 @@ def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users
 
         - a spectrum of SDSS, BOSS or eBOSS (columns ``loglam``, ``flux``, ``ivar``; in vacuum; with its redshift);
         - a MUSE spectrum as mpdaf writes it (a one-dimensional ``DATA`` with ``STAT`` and ``DQ``);
-        - a table, FITS or text such as ECSV, with columns ``wavelength``, ``flux`` and, for errors,
-          ``uncertainty``, ``error``, ``variance`` or ``ivar``, and ``mask`` (True is bad). The wavelength needs a
-          unit; a flux without one gives histories but no masses. ``redshift`` or ``z`` and ``medium`` ("air" or
-          "vacuum") may stand in the header or metadata;
+        - a table, FITS (also one row of arrays, as ESO has them) or text such as ECSV, with columns ``wavelength``,
+          ``flux`` and, for errors, ``uncertainty``, ``error``, ``variance`` or ``ivar``, and ``mask`` or ``qual`` (0
+          is good). The wavelength needs a unit; a flux without one gives histories but no masses. ``redshift`` or
+          ``z`` and ``medium`` ("air" or "vacuum") may stand in the header or metadata;
         - whatever `specutils.Spectrum.read` knows.
     format : str, optional
         Name of a format of specutils; by default the file decides.
@@ -83,8 +84,12 @@ def _read_fits(path):
             if "DATA" in hdus and hdus["DATA"].header.get("NAXIS") == 1:
                 return _read_muse_spectrum(path, hdus)
             for i, names in enumerate(kinds):
-                if names & set(_WAVELENGTH) and names & set(_FLUX) and hdus[i].header["NAXIS2"] > 1:
-                    return _from_table(QTable.read(hdus[i]), path)
+                if names & set(_WAVELENGTH) and names & set(_FLUX):
+                    table = QTable.read(hdus[i])
+                    # Spectra of the ESO archive are one row of arrays.
+                    row = 0 if len(table) == 1 else slice(None)
+                    columns = {name: table[name][row] for name in table.colnames}
+                    return _from_table(columns, {**hdus[0].header, **table.meta}, path)
     except OSError as err:
         raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
     return _read_with_specutils(path, None)
@@ -106,7 +111,7 @@ def _read_text(path):
             f"{path} is no spectrum that is understood; give a FITS file, or a table (ECSV keeps units) with columns "
             "wavelength, flux and uncertainty"
         ) from err
-    return _from_table(table, path)
+    return _from_table({name: table[name] for name in table.colnames}, table.meta, path)
 
 
 def _read_sdss(hdus, coadd):
@@ -153,31 +158,32 @@ def _read_muse_spectrum(path, hdus):
     )
 
 
-def _from_table(table, path):
+def _from_table(table, header, path):
     from specutils import Spectrum
 
-    columns = {name.lower(): name for name in table.colnames}
+    columns = {name.lower(): table[name] for name in table}
 
     def find(names, required=False):
         found = next((name for name in names if name in columns), None)
         if required and found is None:
-            raise SFHCNNError(f"{path} has no column {names[0]}; it has {', '.join(table.colnames)}")
+            raise SFHCNNError(f"{path} has no column {names[0]}; it has {', '.join(columns)}")
         return found
 
-    wavelength = table[columns[find(_WAVELENGTH, required=True)]]
+    wavelength = columns[find(_WAVELENGTH, required=True)]
     if getattr(wavelength, "unit", None) is None:
         raise SFHCNNError(f"the wavelengths in {path} have no unit; give them one, such as Angstrom (ECSV keeps units)")
-    flux, bad = _bare(table[columns[find(_FLUX, required=True)]])
+    flux, bad = _bare(columns[find(_FLUX, required=True)])
     uncertainty = None
     if (name := find(_UNCERTAINTY)) is not None:
-        values, bad_error = _bare(table[columns[name]])
+        values, bad_error = _bare(columns[name])
         bad = bad | bad_error
         kind = _UNCERTAINTY[name]
         # Errors without a unit are in that of the flux.
         uncertainty = kind(values.value, unit=None if values.unit == u.dimensionless_unscaled else values.unit)
-    if "mask" in columns:
-        bad = bad | np.asarray(table[columns["mask"]], dtype=bool)
-    meta = {str(key).lower(): value for key, value in table.meta.items()}
+    for name in _MASK:
+        if name in columns:
+            bad = bad | (np.asarray(columns[name]) != 0)
+    meta = {str(key).lower(): value for key, value in header.items()}
     redshift = meta.get("redshift", meta.get("z"))
     return Spectrum(
         spectral_axis=u.Quantity(_bare(wavelength)[0]),

@@ -20,8 +20,9 @@ def load_run_config(path=None, preset=None):
     ----------
     path : str or `pathlib.Path`, optional
         TOML file with the tables ``synthesis``, ``network`` and ``training``; what it leaves out keeps its default.
+        Or the name of a configuration that ships with the package (``sfh_cnn/data/configs``).
     preset : str, optional
-        Settings that ship with the package (``sfh_cnn/data/configs``) and go over those of the file.
+        Name of a shipped configuration whose settings go over those of the file.
 
     Returns
     -------
@@ -31,6 +32,8 @@ def load_run_config(path=None, preset=None):
     ------
     SFHCNNError
         If there is no such preset, or a file is not TOML or has unknown keys.
+    FileNotFoundError
+        If there is no such file and no such name.
 
     Examples
     --------
@@ -38,15 +41,12 @@ def load_run_config(path=None, preset=None):
     >>> load_run_config(preset="quick").training.n_mocks
     700000
     """
-    data = {} if path is None else _read_toml(Path(path))
+    data = {} if path is None else _read_toml(_found(path))
     if preset is not None:
-        folder = files("sfh_cnn") / "data" / "configs"
-        presets = {
-            entry.name.removesuffix(".toml"): entry for entry in folder.iterdir() if entry.name.endswith(".toml")
-        }
-        if preset not in presets:
-            raise SFHCNNError(f"no preset {preset!r}; there are {', '.join(sorted(presets))}")
-        data = _merged(data, _read_toml(presets[preset]))
+        shipped = _shipped()
+        if preset not in shipped:
+            raise SFHCNNError(f"no preset {preset!r}; there are {', '.join(sorted(shipped))}")
+        data = _merged(data, _read_toml(shipped[preset]))
     return build_config(data, RunConfig, where=str(path or preset))
 
 
@@ -56,7 +56,8 @@ def load_synthesis_config(path):
     Parameters
     ----------
     path : str or `pathlib.Path`
-        TOML file, either as `load_run_config` takes it or with the keys of `SynthesisConfig` at its top.
+        TOML file or shipped name, as `load_run_config` takes it, or a file with the keys of `SynthesisConfig` at its
+        top.
 
     Returns
     -------
@@ -66,8 +67,10 @@ def load_synthesis_config(path):
     ------
     SFHCNNError
         If the file is not TOML or has unknown keys.
+    FileNotFoundError
+        If there is no such file and no such name.
     """
-    data = _read_toml(Path(path))
+    data = _read_toml(_found(path))
     if {"synthesis", "network", "training"} & set(data):
         return build_config(data, RunConfig, where=str(path)).synthesis
     return build_config(data, SynthesisConfig, where=str(path))
@@ -94,6 +97,23 @@ def read_run_config(folder):
     if not record.is_file():
         raise SFHCNNError(f"{folder} holds no training run (config.json is missing)")
     return build_config(json.loads(record.read_text(encoding="utf-8")), RunConfig, where=str(record))
+
+
+def _shipped():
+    """Configurations that come with the package, by name."""
+    folder = files("sfh_cnn") / "data" / "configs"
+    return {entry.name.removesuffix(".toml"): entry for entry in folder.iterdir() if entry.name.endswith(".toml")}
+
+
+def _found(path):
+    if Path(path).exists():
+        return Path(path)
+    shipped = _shipped()
+    if str(path) not in shipped:
+        raise FileNotFoundError(
+            f"no configuration file {path}; those that come with the package: {', '.join(sorted(shipped))}"
+        )
+    return shipped[str(path)]
 
 
 def _read_toml(path):
