@@ -23,10 +23,13 @@ def calzetti(wave_aa):
     ndarray, shape (n_wave,)
         A(lambda) / A_V before normalisation at 5500 Angstrom.
     """
-    x = 1e4 / np.asarray(wave_aa, dtype=float)  # inverse micron
+    wave_um = np.asarray(wave_aa, dtype=float) / 1e4
+    x = 1 / wave_um
     blue = 2.659 * (-2.156 + 1.509 * x - 0.198 * x**2 + 0.011 * x**3)
     red = 2.659 * (-1.857 + 1.040 * x)
-    return (np.where(x > 1 / 0.63, blue, red) + 4.05) / 4.05
+    # The published pieces miss each other by 0.025 at 0.63 micron, a step of half a per cent per magnitude that no
+    # galaxy has and that a network would learn to read; they are blended over 0.60-0.66 micron.
+    return (blue + (red - blue) * np.clip((wave_um - 0.60) / 0.06, 0, 1) + 4.05) / 4.05
 
 
 def power_law(wave_aa, slope):

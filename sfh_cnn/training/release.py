@@ -14,6 +14,7 @@ from sfh_cnn.synthesis import MockGenerator
 
 from .calibrate import calibrate
 from .config import RunConfig
+from .run import LOG_FOLDER, STRETCH
 
 __all__ = ["build_templates", "load_run", "release"]
 
@@ -113,26 +114,26 @@ def load_run(folder, libraries=None):
         "seed": config.training.seed,
         "n_steps": steps,
         "n_mocks_seen": steps * config.training.batch_size,
-        "learning_curve": _learning_curve(folder / "log" / "metrics.csv"),
+        "learning_curve": _learning_curve(folder / LOG_FOLDER),
         "machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}",
     }
     return network.eval(), generator, config, record
 
 
-def _learning_curve(path, n_point=40):
+def _learning_curve(folder, n_point=40):
     """Validation scatter of the four means against step, at most ``n_point`` points."""
     from astropy.io import ascii as astropy_ascii
 
-    if not path.exists():
-        return {}
-    table = astropy_ascii.read(path, format="csv")
-    columns = [name for name in table.colnames if name.startswith("val/scatter_")]
-    if not columns:
-        return {}
-    rows = table[~np.ma.getmaskarray(np.ma.asarray(table[columns[0]]))]
-    rows = rows[:: max(len(rows) // n_point, 1)]
-    curve = {"step": [int(step) for step in rows["step"]]}
-    return curve | {name.removeprefix("val/scatter_"): [round(float(v), 4) for v in rows[name]] for name in columns}
+    curve = {}  # step to scores; where stretches of a resumed run overlap, the later one counts
+    for path in sorted(folder.glob(f"{STRETCH}*/metrics.csv"), key=lambda path: int(path.parent.name[len(STRETCH) :])):
+        table = astropy_ascii.read(path, format="csv")
+        columns = [name for name in table.colnames if name.startswith("val/scatter_")]
+        for row in table:
+            if columns and not any(np.ma.is_masked(row[name]) for name in columns):
+                curve[int(row["step"])] = {name.removeprefix("val/scatter_"): float(row[name]) for name in columns}
+    steps = sorted(curve)[:: max(len(curve) // n_point, 1)]
+    names = curve[steps[0]] if steps else ()
+    return {"step": steps} | {name: [round(curve[step][name], 4) for step in steps] for name in names}
 
 
 def release(network, generator, config, path, *, accuracy, record, name=None, overwrite=False):

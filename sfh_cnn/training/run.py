@@ -13,7 +13,10 @@ from sfh_cnn.synthesis import MockGenerator
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
 
-__all__ = ["build_network", "train"]
+__all__ = ["LOG_FOLDER", "STRETCH", "build_network", "train"]
+
+#: Folder of the logs inside that of a run, and the name of the log of a stretch that began at a step.
+LOG_FOLDER, STRETCH = "log", "from_step_"
 
 
 def build_network(config, generator):
@@ -73,7 +76,7 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
 
     lightning = require("lightning", extra="train")
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-    from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
     from .lightning_module import LitSFHNet
 
@@ -105,13 +108,17 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
     callbacks = [ModelCheckpoint(folder, filename="last", enable_version_counter=False)]
     if config.training.patience:
         callbacks.append(EarlyStopping("val/loss", patience=config.training.patience))
+    data = _Data(generator, config.training, checkpoint if resume else None)
+    # Each stretch of a resumed run has its own log: lightning deletes what it finds in a log folder.
+    stretch = f"{STRETCH}{data.start}"
+    loggers = [CSVLogger(folder, LOG_FOLDER, stretch), TensorBoardLogger(folder, LOG_FOLDER, stretch)]
     runner = lightning.Trainer(
         max_steps=config.training.n_step,
         limit_train_batches=config.training.steps_per_epoch,
         gradient_clip_val=config.training.gradient_clip,
         precision=config.training.precision,
         callbacks=callbacks,
-        logger=CSVLogger(folder, name="", version="log"),
+        logger=loggers,
         default_root_dir=folder,
         num_sanity_val_steps=0,
         log_every_n_steps=config.training.steps_per_epoch,
@@ -119,7 +126,6 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
         enable_model_summary=False,
         **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
     )
-    data = _Data(generator, config.training, checkpoint if resume else None)
     runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
     return module.average
 
