@@ -10,9 +10,16 @@ from sfh_cnn.synthesis.attenuation import calzetti, transmission
 
 
 def test_calzetti_has_its_published_values():
-    """k(lambda) of Calzetti et al. (2000), eq. 4, worked out by hand: V, H alpha, and 1 micron."""
+    """k(lambda) of Calzetti et al. (2000), eq. 4, worked out by hand: V, 0.67 and 1 micron."""
     # 2.659 (-2.156 + 1.509 / 0.55 - 0.198 / 0.55^2 + 0.011 / 0.55^3) + 4.05, and 2.659 (-1.857 + 1.040 / x) + 4.05
-    assert_allclose(4.05 * calzetti(np.array([5500.0, 6563.0, 10000.0])), [4.0483, 3.3259, 1.8776], rtol=2e-4)
+    assert_allclose(4.05 * calzetti(np.array([5500.0, 6700.0, 10000.0])), [4.0483, 3.2398, 1.8776], rtol=2e-4)
+
+
+def test_calzetti_has_no_step():
+    """The published pieces miss each other at 0.63 micron; a step of 0.6 per cent per magnitude would be learnt."""
+    change = np.diff(calzetti(np.arange(5000.0, 8000.0, 1.25)))
+    assert np.all(change < 0)
+    assert change.min() > -5e-4
 
 
 def test_calzetti_is_that_of_dust_attenuation():
