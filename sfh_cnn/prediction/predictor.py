@@ -11,10 +11,11 @@ from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.network import load_artifact
 from sfh_cnn.photometry import read_photometry
 from sfh_cnn.results import SFHResult
-from sfh_cnn.spectra import deredden, estimate_noise, read_spectra
+from sfh_cnn.spectra import deredden, estimate_noise, open_cube, read_spectra
 from sfh_cnn.synthesis import line_windows
 
 from .batches import BATCH_SIZE, run_network
+from .cube import predict_cube
 from .engine import Engine
 from .pretrained import available, released_network
 
@@ -274,6 +275,106 @@ class SFHPredictor:
             }
         return SFHResult(
             self.contract, arrays, meta=self._meta(spectra), spectra=kept, engine=self.engine, scalar=spectra.scalar
+        )
+
+    def predict_cube(
+        self,
+        cube,
+        variance=None,
+        images=None,
+        velocity=None,
+        bins=None,
+        *,
+        redshift=None,
+        distance=None,
+        ebv=None,
+        calibration_error=0.01,
+        mask=None,
+        medium=None,
+        line_mask=None,
+        target_snr=None,
+        binning="accretion",
+        snr_cut=None,
+        noise_correlation=1.0,
+        output=None,
+        overwrite=False,
+        progress_bar=None,
+    ):
+        """Predict the histories of a cube, as maps.
+
+        The cube is read in stripes of rows, each once: under 2 GB of memory are enough for a cube of any size, if it
+        is in a file (or mapped, or dask) and ``output`` is given.
+
+        Parameters
+        ----------
+        cube : str, `~pathlib.Path`, SpectralCube, `~specutils.Spectrum` or tuple
+            A FITS file of MUSE, PHANGS-MUSE, MaNGA (LOGCUBE) or CALIFA, or an object; see
+            `sfh_cnn.spectra.open_cube`.
+        variance, mask : optional
+            Replace those of the cube; see `sfh_cnn.spectra.open_cube`.
+        images : dict, optional
+            From band name to a pair of Quantities (n_y, n_x), flux density per spaxel and its error, on the pixels of
+            the cube and at its resolution, NaN where there is none; `sfh_cnn.photometry.match_images` makes them.
+        velocity : `~astropy.units.Quantity`, shape (n_y, n_x), or str, optional
+            Stellar velocities relative to ``redshift``, or a file that has them: MAPS of PHANGS-MUSE or MaNGA.
+            Spaxels without a velocity are left out.
+        bins : ndarray of int, shape (n_y, n_x), or str, optional
+            Number of the bin of each spaxel, negative for none, or a file that has it: MAPS of PHANGS-MUSE or MaNGA,
+            a table of nGIST, an image. By default every spaxel is predicted on its own.
+        redshift : float, optional
+            Of the galaxy; by default the cube's own.
+        distance, ebv, calibration_error, medium, line_mask : optional
+            As in `predict`.
+        target_snr : float, optional
+            Make bins of this S/N per pixel (mean signal over rms error at 5300-5500 Angstrom, observed).
+        binning : {"accretion", "voronoi", "power"}, optional
+            How to make them: the package's own way, or, if installed, vorbin or powerbin.
+        snr_cut : float, optional
+            Spaxels with a lower S/N are left out, before binning too. By default the lowest S/N that the network was
+            trained for, and 0 with ``target_snr``. Without effect on given bins.
+        noise_correlation : float or callable, optional
+            Factor by which the error of a bin of more than one spaxel exceeds that of independent spaxels, since
+            resampling correlates neighbours; or a function of the number of spaxels, such as ``lambda n: 1 + 1.62 *
+            np.log10(n)`` for MaNGA (Law et al. 2016, AJ 152, 83).
+        output : str or `~pathlib.Path`, optional
+            FITS file to write. Blocks that are done wait in a folder beside it (``<output>.parts``): after a stop or
+            crash the same call goes on where it was, with the same outcome.
+        overwrite : bool, optional
+            Replace the output, and blocks of another run.
+        progress_bar : bool, optional
+            By default on a terminal.
+
+        Returns
+        -------
+        `~sfh_cnn.results.SFHMaps`
+            With the celestial WCS of the cube. NaN and the flag NO_DATA where a spaxel is left out.
+
+        Raises
+        ------
+        FileExistsError
+            If ``output`` exists and ``overwrite`` is False.
+        CoverageError
+            If the cube shares too little wavelength range with the network.
+        SFHCNNError
+            If an argument is missing or does not fit the cube, or no spaxel is left.
+        """
+        options = {"distance": distance, "ebv": ebv, "calibration_error": calibration_error, "line_mask": line_mask}
+        source = open_cube(cube, variance, mask)
+        return predict_cube(
+            self,
+            source,
+            images=images,
+            velocity=velocity,
+            bins=bins,
+            redshift=redshift,
+            options={**options, "medium": medium or source.medium},
+            target_snr=target_snr,
+            binning=binning,
+            snr_cut=snr_cut,
+            noise_correlation=noise_correlation,
+            output=output,
+            overwrite=overwrite,
+            progress_bar=progress_bar,
         )
 
     # ---- pieces of predict -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from .adapters import ObservedSpectra, read_spectra
 from .broadening import broadening_operator, smoothing_operator
+from .cubes import Cube, open_cube
 from .extinction import deredden, galactic_extinction
 from .files import read_spectrum_file
 from .loaders import extract_aperture, read_muse_cube
@@ -10,6 +11,7 @@ from .resample import resample_matrix, resample_spectra, resample_to_grid
 from .rest_frame import air_to_vacuum, to_air, to_rest_frame, vacuum_to_air
 
 __all__ = [
+    "Cube",
     "ObservedSpectra",
     "air_to_vacuum",
     "broadening_operator",
@@ -18,6 +20,7 @@ __all__ = [
     "estimate_noise",
     "extract_aperture",
     "galactic_extinction",
+    "open_cube",
     "read_muse_cube",
     "read_spectra",
     "read_spectrum_file",

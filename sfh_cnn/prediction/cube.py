@@ -1,0 +1,407 @@
+"""predict_cube(): a cube, block by block, into maps.
+
+Rows of spaxels are read in stripes, each once. Single spaxels go to the network as they come; the spectra of bins are
+summed up stripe by stripe, and a bin goes to the network when its last row is in. So the memory needed depends on the
+width of a stripe and not on the size of the cube.
+"""
+
+import contextlib
+import hashlib
+import time
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy import log
+from astropy.table import QTable
+from astropy.utils.masked import Masked
+from scipy import sparse
+
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, progress
+from sfh_cnn.results import SFHMaps, SFHResult
+from sfh_cnn.spectra import estimate_noise
+
+from .binning import bin_spaxels
+from .cube_parts import FolderParts, MemoryParts
+from .map_files import read_bin_map, redshift_map
+
+__all__ = ["predict_cube"]
+
+#: Bytes of a stripe of rows in memory: flux, variance and masks.
+_STRIPE_BYTES = 3.2e8
+#: Spectra that go through the network together.
+_BATCH = 2048
+#: Planes summed at a time.
+_PLANES = 128
+#: Observed wavelengths that S/N ratios refer to, Angstrom: free of strong lines in nearby galaxies (as for
+#: PHANGS-MUSE, Emsellem et al. 2022, A&A 659, A191).
+_SNR_WINDOW_AA = (5300.0, 5500.0)
+#: A wavelength at which less than this share of a bin's light is in good spaxels is masked.
+_MIN_COVERAGE = 0.5
+#: A band is used for a bin if at least this share of its spaxels has a flux.
+_MIN_BAND_COVERAGE = 0.9
+
+
+def predict_cube(
+    predictor,
+    source,
+    *,
+    images,
+    velocity,
+    bins,
+    redshift,
+    options,
+    target_snr,
+    binning,
+    snr_cut,
+    noise_correlation,
+    output,
+    overwrite,
+    progress_bar,
+):
+    """Maps of a cube.
+
+    Parameters
+    ----------
+    predictor : SFHPredictor
+    source : `~sfh_cnn.spectra.Cube`
+    options : dict
+        Arguments of `SFHPredictor.predict`, the same for all spectra.
+    images, velocity, bins, redshift, target_snr, binning, snr_cut, noise_correlation, output, overwrite, progress_bar
+        See `SFHPredictor.predict_cube`.
+
+    Returns
+    -------
+    `~sfh_cnn.results.SFHMaps`
+    """
+    output = None if output is None else Path(output)
+    if output is not None and output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists; pass overwrite=True (--overwrite) to replace it")
+    if bins is not None and target_snr is not None:
+        raise SFHCNNError("give bins or target_snr, not both")
+    shape = source.shape[1:]
+    redshift = source.redshift if redshift is None else redshift
+    if redshift is None:
+        raise SFHCNNError("the redshift of the cube is not known; give redshift=...")
+    redshifts = redshift_map(redshift, velocity, shape)
+    if not np.isfinite(redshifts).any():
+        raise SFHCNNError("no spaxel has a redshift; look at the velocity map")
+    correlation = noise_correlation if callable(noise_correlation) else _constant(noise_correlation)
+    bands = {} if images is None else _band_maps(images, predictor.contract.bands, shape)
+    if snr_cut is None:
+        snr_cut = 0.0 if target_snr is not None else predictor.contract.domain["snr"][0]
+
+    grid = predictor.contract.wavelength_grid
+    z_low, z_high = np.nanmin(redshifts), np.nanmax(redshifts)
+    planes = source.planes_between(grid.edges_aa[0] * (1 + z_low) - 10, grid.edges_aa[-1] * (1 + z_high) + 10)
+    if planes.stop - planes.start < 2:
+        planes = slice(0, source.shape[0])  # predict says what is wrong
+    if target_snr is not None:
+        signal, noise = _signal_and_noise_maps(source, planes)
+        noise[~(signal >= snr_cut * noise) | ~np.isfinite(redshifts)] = np.nan
+        bin_id = bin_spaxels(signal, noise, target_snr, method=binning, correlation=correlation)
+    elif bins is not None:
+        bin_id = read_bin_map(bins, shape)
+        bin_id[~np.isfinite(redshifts)] = -1
+    else:
+        bin_id = None
+
+    work = _Work(predictor, source, planes, redshifts, bin_id, bands, correlation, snr_cut, options)
+    if output is None:
+        parts = MemoryParts()
+    else:
+        parts = FolderParts(output.with_name(output.name + ".parts"), work.fingerprint(), overwrite)
+    n_spaxel = shape[0] * shape[1]
+    with progress(n_spaxel, source.name, unit="spaxels", enabled=progress_bar) as advance:
+        try:
+            work.run(parts, advance)
+        except KeyboardInterrupt:
+            if output is not None:
+                log.warning(f"stopped; the same call goes on from block {parts.n_done} of {len(work.stripes)}")
+            raise
+    maps = work.maps(parts.columns())
+    if output is not None:
+        maps.write(output, overwrite=overwrite)
+        parts.remove()
+    return maps
+
+
+def _constant(factor):
+    if not factor >= 1:
+        raise SFHCNNError(f"noise_correlation must be at least 1, got {factor}")
+    return lambda n_spaxel: np.where(np.asarray(n_spaxel) > 1, factor, 1.0)
+
+
+def _band_maps(images, bands, shape):
+    """Flux and error of each band for each spaxel, plain arrays in erg/s/cm2/Angstrom."""
+    maps = {}
+    for band, (flux, error) in images.items():
+        if band not in bands:
+            raise SFHCNNError(f"images has {band}; the network knows {', '.join(bands)}")
+        flux, error = (u.Quantity(part).to_value(FLUX_UNIT) for part in (flux, error))
+        if flux.shape != tuple(shape) or error.shape != tuple(shape):
+            raise SFHCNNError(f"images[{band!r}] has shape {flux.shape}, the cube's image {tuple(shape)}")
+        maps[band] = (flux, error)
+    return maps
+
+
+def _window(source, planes):
+    """Planes for S/N ratios: the usual window, or the middle of what is used."""
+    inside = source.planes_between(*_SNR_WINDOW_AA)
+    start, stop = max(inside.start, planes.start), min(inside.stop, planes.stop)
+    if stop - start >= 5:
+        return slice(start, stop)
+    fifth = max((planes.stop - planes.start) // 5, 5)
+    middle = (planes.start + planes.stop) // 2
+    return slice(max(middle - fifth // 2, planes.start), min(middle + fifth // 2 + 1, planes.stop))
+
+
+def _signal_and_noise(flux, variance, bad):
+    """Mean flux and rms error per pixel of each spaxel, (n_spaxel,); NaN where no pixel is good."""
+    n_good = (~bad).sum(axis=0)
+    share = np.where(n_good, 1 / np.maximum(n_good, 1), np.nan)
+    signal = np.where(bad, 0, flux).sum(axis=0, dtype=float) * share
+    if variance is None:
+        return signal, estimate_noise(flux.T, bad.T)
+    return signal, np.sqrt(np.where(bad, 0, variance).sum(axis=0, dtype=float) * share)
+
+
+def _signal_and_noise_maps(source, planes):
+    window = _window(source, planes)
+    n_y, n_x = source.shape[1:]
+    signal, noise = np.empty((n_y, n_x)), np.empty((n_y, n_x))
+    for y0, y1 in _stripes(window, n_y, n_x):
+        values = _signal_and_noise(*source.read(y0, y1, window))
+        signal[y0:y1], noise[y0:y1] = (value.reshape(-1, n_x) for value in values)
+    return signal, noise
+
+
+def _stripes(planes, n_y, n_x):
+    """First and last row + 1 of stripes of whole rows."""
+    row_bytes = (planes.stop - planes.start) * n_x * 10
+    rows = max(1, int(_STRIPE_BYTES // row_bytes))
+    return [(y0, min(y0 + rows, n_y)) for y0 in range(0, n_y, rows)]
+
+
+class _Work:
+    """What is to be done with a cube; ``run`` does it.
+
+    The sums of a bin that is not complete wait in ``open_sums``: flux, variance, and the light of the spaxels that are
+    good at each wavelength, (3, n_planes).
+    """
+
+    def __init__(self, predictor, source, planes, redshifts, bin_id, bands, correlation, snr_cut, options):
+        self.predictor, self.source, self.planes = predictor, source, planes
+        self.redshifts, self.bands, self.correlation = redshifts, bands, correlation
+        self.snr_cut, self.options = snr_cut, options
+        n_y, n_x = source.shape[1:]
+        self.stripes = _stripes(planes, n_y, n_x)
+        self.window = _window(source, planes)
+        self.meta = {}
+        self.seconds = {"reading": 0.0, "summing": 0.0, "predicting": 0.0}
+        self.binned = bin_id is not None
+        self.bin_id = bin_id if self.binned else np.arange(n_y * n_x).reshape(n_y, n_x)
+        if self.binned:
+            self._prepare_bins()
+
+    def fingerprint(self):
+        """What decides the numbers, so that blocks of another run are not taken for those of this one."""
+        middle = self.source.shape[0] // 2
+        arrays = [*self.source.read(0, self.source.shape[1], slice(middle, middle + 1)), self.redshifts, self.bin_id]
+        arrays += [part for pair in self.bands.values() for part in pair]
+        digest = hashlib.sha256()
+        for array in arrays:
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        return {
+            "shape": list(self.source.shape),
+            "planes": [self.planes.start, self.planes.stop],
+            "stripes": len(self.stripes),
+            "data": digest.hexdigest(),
+            "network": self.predictor.sha256,
+            "options": {name: repr(value) for name, value in self.options.items()},
+            "snr_cut": float(self.snr_cut),
+            "noise_correlation": [float(self.correlation(n)) for n in (1, 2, 100)],
+            "bands": list(self.bands),
+        }
+
+    def run(self, parts, advance):
+        """Do the blocks that are missing: one for each stripe."""
+        begin = done = parts.n_done
+        if self.binned and done < len(self.stripes):
+            # The sums of bins that were not complete are not stored: their stripes are read once more.
+            begin = self.first[self.last >= done].min(initial=done)
+        n_x = self.source.shape[2]
+        advance(sum(y1 - y0 for y0, y1 in self.stripes[:begin]) * n_x)
+        for i in range(begin, len(self.stripes)):
+            y0, y1 = self.stripes[i]
+            with self._timed("reading"):
+                block = self.source.read(y0, y1, self.planes)
+            results = self._bins_in(i, block, done) if self.binned else self._spaxels_in(i, block)
+            if i >= done:
+                parts.add(_joined(results))
+            advance((y1 - y0) * n_x)
+
+    def maps(self, columns):
+        """All blocks as maps."""
+        if not columns:
+            raise SFHCNNError(
+                f"no spaxel of {self.source.name} has a S/N above {self.snr_cut:g}; lower snr_cut, or bin the cube "
+                "with target_snr"
+            )
+        numbers = np.asarray(columns.pop("number"))
+        bin_id = self.bin_id
+        if self.binned:
+            order = np.argsort(numbers)
+            columns = {key: value[order] for key, value in columns.items()}
+        else:
+            bin_id = np.full(bin_id.shape, -1)
+            bin_id.ravel()[numbers] = np.arange(len(numbers))
+        seconds = {key: round(value, 3) for key, value in self.seconds.items()}
+        meta = {**self.meta, "cube": self.source.name, "snr_cut": float(self.snr_cut), "seconds": seconds}
+        result = SFHResult(self.predictor.contract, columns, meta, engine=self.predictor.engine)
+        return SFHMaps(result, bin_id, self.source.wcs)
+
+    # ---- spaxels -----------------------------------------------------------------------------------------------
+
+    def _spaxels_in(self, i, block):
+        """Results of the spaxels of a stripe that are worth it."""
+        rows = slice(*self.stripes[i])
+        redshift, numbers = self.redshifts[rows].ravel(), self.bin_id[rows].ravel()
+        bands = {band: [part[rows].ravel() for part in pair] for band, pair in self.bands.items()}
+        inside = slice(self.window.start - self.planes.start, self.window.stop - self.planes.start)
+        signal, noise = _signal_and_noise(*(None if part is None else part[inside] for part in block))
+        chosen = np.flatnonzero((signal >= self.snr_cut * noise) & (noise > 0) & np.isfinite(redshift))
+        results = []
+        for start in range(0, len(chosen), _BATCH):
+            one = chosen[start : start + _BATCH]
+            # Wavelength runs down the planes of a cube, and along the rows of spectra.
+            spectra = [None if part is None else np.ascontiguousarray(part[:, one].T) for part in block]
+            here = {band: [part[one] for part in pair] for band, pair in bands.items()}
+            results.append(self._predict(numbers[one], *spectra, redshift[one], here))
+        return results
+
+    def _predict(self, numbers, flux, variance, bad, redshift, bands):
+        """Arrays of a result, and the number of the spaxel or bin of each row."""
+        with self._timed("predicting"):
+            result = self.predictor.predict(
+                self.source.spectra(flux, variance, bad, self.planes),
+                _photometry(bands),
+                redshift=redshift,
+                keep_spectra=False,
+                progress_bar=False,
+                **self.options,
+            )
+        self.meta = result.meta
+        return {"number": numbers, **result.arrays}
+
+    # ---- bins --------------------------------------------------------------------------------------------------
+
+    def _prepare_bins(self):
+        """Which stripes each bin begins and ends in; its size, redshift and bands; no sums yet."""
+        inside = self.bin_id >= 0
+        numbers = self.bin_id[inside]
+        stripe_of_row = np.repeat(np.arange(len(self.stripes)), [y1 - y0 for y0, y1 in self.stripes])
+        stripe = np.broadcast_to(stripe_of_row[:, np.newaxis], self.bin_id.shape)[inside]
+        self.size = np.bincount(numbers)
+        self.first = np.full(len(self.size), len(self.stripes))
+        self.last = np.full(len(self.size), -1)
+        np.minimum.at(self.first, numbers, stripe)
+        np.maximum.at(self.last, numbers, stripe)
+        self.bin_redshift = np.bincount(numbers, self.redshifts[inside]) / self.size
+        self.bin_bands = {
+            band: _bin_band(numbers, flux[inside], error[inside], self.size)
+            for band, (flux, error) in self.bands.items()
+        }
+        self.light = np.zeros(len(self.size))
+        self.open_sums = {}
+
+    def _bins_in(self, i, block, done):
+        """Add a stripe to the sums of its bins; results of those that are complete with it."""
+        flux, _, bad = block
+        numbers = self.bin_id[slice(*self.stripes[i])].ravel()
+        n_good = (~bad).sum(axis=0)
+        mean = np.where(bad, 0, flux).sum(axis=0, dtype=float) / np.maximum(n_good, 1)
+        # A bin of which all is negative keeps some weight: it is for the network to say what it is worth.
+        weight = np.maximum(mean, 1e-6 * np.abs(mean))
+        here = np.unique(numbers[numbers >= 0])
+        here = here[self.last[here] >= done]
+        results = []
+        for start in range(0, len(here), _BATCH):
+            group = here[start : start + _BATCH]
+            with self._timed("summing"):
+                sums = self._sum_group(group, numbers, weight, block)
+                for j, number in enumerate(group):
+                    sums[:, j] += self.open_sums.pop(int(number), 0.0)
+                    if self.last[number] > i:
+                        self.open_sums[int(number)] = sums[:, j].copy()
+            complete = np.flatnonzero(self.last[group] == i)
+            if len(complete):
+                results.append(self._predict_bins(group[complete], sums[:, complete]))
+        return results
+
+    def _sum_group(self, group, numbers, weight, block):
+        """Sums over the spaxels of a stripe that are in some bins, (3, n_group, n_planes)."""
+        flux, variance, bad = block
+        columns = np.flatnonzero(np.isin(numbers, group))
+        row = np.searchsorted(group, numbers[columns])
+        where = (row, np.arange(len(columns)))
+        members = sparse.csr_array((np.ones(len(columns)), where), shape=(len(group), len(columns)))
+        light = sparse.csr_array((weight[columns], where), shape=members.shape)
+        self.light[group] += np.bincount(row, weight[columns], minlength=len(group))
+        sums = np.zeros((3, len(group), len(flux)))
+        for start in range(0, len(flux), _PLANES):
+            part = slice(start, start + _PLANES)
+            good = ~bad[part][:, columns].T
+            sums[0, :, part] = members @ np.where(good, flux[part][:, columns].T, 0)
+            if variance is not None:
+                sums[1, :, part] = members @ np.where(good, variance[part][:, columns].T, 0)
+            sums[2, :, part] = light @ good.astype(float)
+        return sums
+
+    def _predict_bins(self, numbers, sums):
+        """Results of complete bins. What is lost at some wavelength is made up for by the share of the light there."""
+        flux, variance, light = sums
+        total = self.light[numbers][:, np.newaxis]
+        covered = np.divide(light, total, out=np.zeros_like(light), where=total > 0)
+        bad = covered < _MIN_COVERAGE
+        scale = 1 / np.where(bad, 1.0, covered)
+        factor = np.broadcast_to(self.correlation(self.size[numbers]), numbers.shape)[:, np.newaxis]
+        variance = None if self.source.noise is None else (variance * (scale * factor) ** 2).astype(np.float32)
+        bands = {band: [part[numbers] for part in pair] for band, pair in self.bin_bands.items()}
+        flux = (flux * scale).astype(np.float32)
+        return self._predict(numbers, flux, variance, bad, self.bin_redshift[numbers], bands)
+
+    @contextlib.contextmanager
+    def _timed(self, name):
+        begin = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - begin
+
+
+def _joined(results):
+    """Arrays of several results one below the other."""
+    if not results:
+        return {"number": np.zeros(0, dtype=int)}
+    return {key: np.concatenate([one[key] for one in results]) for key in results[0]}
+
+
+def _photometry(bands):
+    """Bands as a table; a spaxel outside an image has no flux there, which is no fault of it."""
+    if not bands:
+        return None
+    table = QTable()
+    for band, (flux, error) in bands.items():
+        absent = ~np.isfinite(flux)
+        for name, values in ((band, flux), (f"{band}_err", error)):
+            table[name] = Masked(np.where(absent, 0, values) * FLUX_UNIT, mask=absent)
+    return table
+
+
+def _bin_band(numbers, flux, error, size):
+    """Flux and error of bins in one band, NaN where too many of their spaxels have none."""
+    good = np.isfinite(flux) & np.isfinite(error)
+    n_good = np.bincount(numbers[good], minlength=len(size))
+    total = np.bincount(numbers[good], flux[good], minlength=len(size))
+    variance = np.bincount(numbers[good], error[good] ** 2, minlength=len(size))
+    scale = np.where(n_good >= _MIN_BAND_COVERAGE * size, size / np.maximum(n_good, 1), np.nan)
+    return total * scale, np.sqrt(variance) * scale

@@ -1,0 +1,113 @@
+"""Results of the blocks of a cube, kept in memory or in a folder, where work can be taken up again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from sfh_cnn.core import SFHCNNError, atomic_write
+
+__all__ = ["FolderParts", "MemoryParts"]
+
+_JOB = "job.json"
+
+
+class MemoryParts:
+    """Blocks in memory."""
+
+    def __init__(self):
+        self._blocks = []
+
+    @property
+    def n_done(self):
+        """Number of blocks that are done; they are the first ones."""
+        return len(self._blocks)
+
+    def add(self, arrays):
+        """Keep the arrays of the next block, one row per spectrum."""
+        self._blocks.append(arrays)
+
+    def columns(self):
+        """All rows of each array, in the order of the blocks; empty if no block has a row."""
+        blocks = [block for block in self._blocks if len(block["number"])]
+        keys = list(blocks[0]) if blocks else []
+        return {key: np.concatenate([block.pop(key) for block in blocks]) for key in keys}
+
+    def remove(self):
+        """Forget the blocks."""
+        self._blocks = []
+
+
+class FolderParts:
+    """Blocks in a folder: one file each, complete or not there.
+
+    Parameters
+    ----------
+    folder : `~pathlib.Path`
+        Made if need be.
+    job : dict
+        What is being done. Blocks of another job are refused.
+    overwrite : bool
+        Remove those of another job instead.
+
+    Raises
+    ------
+    SFHCNNError
+        If the folder holds blocks of another job.
+    """
+
+    def __init__(self, folder, job, overwrite):
+        self.folder = Path(folder)
+        record = self.folder / _JOB
+        text = json.dumps(job, sort_keys=True, indent=1)
+        if self.folder.exists() and (not record.is_file() or record.read_text(encoding="utf-8") != text):
+            if not overwrite:
+                raise SFHCNNError(
+                    f"{self.folder} holds the blocks of a run with other data or settings; repeat that run to end it, "
+                    "or pass overwrite=True (--overwrite) to start anew"
+                )
+            self.remove()
+        if not self.folder.exists():
+            self.folder.mkdir()
+            with atomic_write(record) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        self.n_done = 0
+        while self._block(self.n_done).is_file():
+            self.n_done += 1
+
+    def _block(self, i):
+        return self.folder / f"block-{i:05d}.npz"
+
+    def add(self, arrays):
+        """Write the arrays of the next block, one row per spectrum."""
+        with atomic_write(self._block(self.n_done)) as temporary:
+            np.savez(temporary, **arrays)
+        self.n_done += 1
+
+    def columns(self):
+        """As `MemoryParts.columns`, as files that are mapped: they take no memory until they are looked at."""
+        counts, shapes = [], {}
+        for i in range(self.n_done):
+            with np.load(self._block(i)) as block:
+                counts.append(len(block["number"]))
+                if counts[-1] and not shapes:
+                    shapes = {key: (block[key].dtype, block[key].shape[1:]) for key in block.files}
+        columns = {}
+        for key, (dtype, shape) in shapes.items():
+            if not np.prod(shape):  # bands of a network that has none; an empty file cannot be mapped
+                columns[key] = np.zeros((sum(counts), *shape), dtype)
+                continue
+            path = self.folder / f"column-{key}.npy"
+            with open(path, "wb") as stream:
+                layout = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+                np.lib.format.write_array_header_1_0(stream, {**layout, "shape": (sum(counts), *shape)})
+                for i in np.flatnonzero(counts):
+                    with np.load(self._block(i)) as block:
+                        stream.write(np.ascontiguousarray(block[key]).data)
+            columns[key] = np.load(path, mmap_mode="r")
+        return columns
+
+    def remove(self):
+        """Remove the folder. What is mapped from it stays readable where the system allows that."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,515 @@
+"""Cubes of any class and format, read a stripe of rows at a time; the only file that knows the classes of cubes."""
+
+import dataclasses
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+
+from sfh_cnn.core import SFHCNNError, parse_flux_unit, strip_solid_angle
+
+from .rest_frame import to_air
+
+__all__ = ["Cube", "open_cube"]
+
+#: Bits of the MASK of MaNGA cubes that spoil a pixel: FORESTAR and DONOTUSE (SDSS bitmask MANGA_DRP3PIXMASK).
+_MANGA_BAD = 2**3 | 2**10
+
+#: CALIFA headers often lack BUNIT; the survey's unit (Husemann et al. 2013, A&A 549, A87).
+_CALIFA_UNIT = "1e-16 erg / (s cm2 Angstrom)"
+
+#: How stored uncertainties become variances.
+_TO_VARIANCE = {"variance": np.positive, "ivar": np.reciprocal, "std": np.square}
+#: The kind that each class of uncertainty is, and the power of the unit of the flux that it is in.
+_KINDS = {VarianceUncertainty: ("variance", 2), InverseVariance: ("ivar", -2), StdDevUncertainty: ("std", 1)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _StoredPlanes:
+    """A cube in an uncompressed FITS file, read with plain reads: nothing is mapped, nothing is read twice.
+
+    Mapped pages would count as memory of the process, and the system reads ahead around each of them.
+    """
+
+    path: str
+    offset: int
+    dtype: np.dtype
+    shape: tuple
+
+    def read(self, planes, y0, y1):
+        start, stop, _ = planes.indices(self.shape[0])
+        _, n_y, n_x = self.shape
+        out = np.empty((max(stop - start, 0), y1 - y0, n_x), dtype=self.dtype)
+        plane_bytes, row_bytes = n_y * n_x * self.dtype.itemsize, n_x * self.dtype.itemsize
+        with open(self.path, "rb", buffering=0) as stream:
+            if y1 - y0 == n_y:  # whole planes lie side by side
+                self._fill(stream, self.offset + start * plane_bytes, out)
+            else:
+                for i in range(len(out)):
+                    self._fill(stream, self.offset + (start + i) * plane_bytes + y0 * row_bytes, out[i])
+        if not self.dtype.isnative:  # in place: a second copy of a stripe is the largest thing in memory
+            out = out.byteswap(inplace=True).view(self.dtype.newbyteorder("="))
+        return out
+
+    def _fill(self, stream, offset, out):
+        view = memoryview(out).cast("B")
+        stream.seek(offset)
+        done = 0
+        while done < len(view):
+            n = stream.readinto(view[done:])
+            if not n:
+                raise SFHCNNError(f"{self.path} is shorter than its header says; it is truncated, fetch it again")
+            done += n
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _HeldPlanes:
+    """A cube as an array of any kind: numpy, memory map or dask. ``order`` brings its axes to (wave, y, x)."""
+
+    array: object
+    order: tuple = (0, 1, 2)
+
+    @property
+    def shape(self):
+        return tuple(self.array.shape[i] for i in self.order)
+
+    def read(self, planes, y0, y1):
+        index = [slice(None)] * 3
+        index[self.order[0]], index[self.order[1]] = planes, slice(y0, y1)
+        part = self.array[tuple(index)]
+        if hasattr(part, "compute"):
+            part = part.compute()
+        part = np.transpose(np.asarray(part), self.order)
+        return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _SpectralCubePlanes:
+    """The values of a SpectralCube, with NaN where its mask excludes."""
+
+    cube: object
+
+    @property
+    def shape(self):
+        return self.cube.shape
+
+    def read(self, planes, y0, y1):
+        values = self.cube.filled_data[planes, y0:y1, :]
+        values = values.compute() if hasattr(values, "compute") else values
+        return np.asarray(getattr(values, "value", values)).astype(np.float32, copy=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cube:
+    """A cube on disk or in memory whose spectra are read when they are asked for.
+
+    Parameters
+    ----------
+    flux, noise, bad : object
+        Planes of flux density, its uncertainty and a mask (not 0 is bad), each with ``shape`` (n_wave, n_y, n_x) and
+        ``read(planes, y0, y1)``. ``noise`` and ``bad`` may be None.
+    spectral_axis : `~astropy.units.Quantity`, shape (n_wave,)
+        Observed wavelengths, as stored.
+    unit : `~astropy.units.Unit`
+        Of the flux; of one spaxel, if it was a surface brightness and the WCS is known.
+    wcs : `~astropy.wcs.WCS` or None
+        Celestial coordinates.
+    noise_kind : {"variance", "ivar", "std"}
+        What ``noise`` is.
+    noise_factor : float
+        Brings it to the unit of the flux (to the power of its kind).
+    bad_bits : int or None
+        Bits of ``bad`` that count; None for all.
+    medium : {"air", "vacuum"} or None
+        What the wavelengths are in; None if the cube does not say.
+    redshift : float or None
+        What the cube itself says.
+    name : str
+        For messages and the record.
+    """
+
+    flux: object
+    spectral_axis: u.Quantity
+    unit: u.UnitBase
+    wcs: object = None
+    noise: object = None
+    noise_kind: str = "variance"
+    noise_factor: float = 1.0
+    bad: object = None
+    bad_bits: int | None = None
+    medium: str | None = None
+    redshift: float | None = None
+    name: str = "cube"
+
+    def __post_init__(self):
+        for part, label in ((self.noise, "uncertainty"), (self.bad, "mask")):
+            if part is not None and tuple(part.shape) != tuple(self.flux.shape):
+                raise SFHCNNError(f"the {label} has shape {tuple(part.shape)}, the cube {self.shape}; they must agree")
+        if len(self.spectral_axis) != self.shape[0]:
+            raise SFHCNNError(
+                f"the cube has {self.shape[0]} planes and {len(self.spectral_axis)} wavelengths; give it as "
+                "(n_wave, n_y, n_x)"
+            )
+
+    @property
+    def shape(self):
+        """(n_wave, n_y, n_x)."""
+        return tuple(self.flux.shape)
+
+    def planes_between(self, low_aa, high_aa):
+        """The planes whose observed air wavelengths lie in a range.
+
+        Parameters
+        ----------
+        low_aa, high_aa : float
+            Range in Angstrom.
+
+        Returns
+        -------
+        slice
+        """
+        wave_aa = to_air(self.spectral_axis.to_value(u.AA, equivalencies=u.spectral()), self.medium or "air")
+        inside = np.flatnonzero((wave_aa >= low_aa) & (wave_aa <= high_aa))
+        return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
+
+    def read(self, y0, y1, planes=slice(None)):
+        """The spaxels of some rows.
+
+        Parameters
+        ----------
+        y0, y1 : int
+            First row, and the one after the last.
+        planes : slice, optional
+            Which planes.
+
+        Returns
+        -------
+        flux : ndarray of float32, shape (n_planes, n_spaxel)
+            Spaxels row by row.
+        variance : ndarray of float32, same shape, or None
+            In the square of the unit of the flux; NaN or 0 where there is none.
+        bad : ndarray of bool, same shape
+            Masked, or not finite, or with a variance that is not positive and finite.
+        """
+        flux = self._flat(self.flux, planes, y0, y1)
+        bad = ~np.isfinite(flux)
+        if self.bad is not None:
+            marked = self.bad.read(planes, y0, y1).reshape(bad.shape)
+            bad |= marked != 0 if self.bad_bits is None else (marked & self.bad_bits) != 0
+        variance = None
+        if self.noise is not None:
+            variance = self._flat(self.noise, planes, y0, y1)
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                if self.noise_factor != 1:
+                    variance *= np.float32(self.noise_factor)
+                if self.noise_kind != "variance":
+                    variance = _TO_VARIANCE[self.noise_kind](variance)
+                bad |= ~((variance > 0) & (variance < np.inf))
+        return flux, variance, bad
+
+    def spectra(self, flux, variance, bad, planes=slice(None), redshift=None):
+        """Spectra of this cube's wavelengths and unit.
+
+        Parameters
+        ----------
+        flux, variance, bad : ndarray, shape (n_spec, n_planes)
+            Variance may be None.
+        planes : slice, optional
+            Which planes.
+        redshift : ndarray, shape (n_spec,), optional
+            Stored in the metadata.
+
+        Returns
+        -------
+        `~specutils.Spectrum`
+        """
+        from specutils import Spectrum
+
+        return Spectrum(
+            spectral_axis=self.spectral_axis[planes],
+            flux=u.Quantity(flux, self.unit, copy=False, dtype=flux.dtype),
+            uncertainty=None if variance is None else VarianceUncertainty(variance),
+            mask=bad,
+            meta={**({} if self.medium is None else {"medium": self.medium}), "redshift": redshift},
+        )
+
+    def _flat(self, part, planes, y0, y1):
+        values = part.read(planes, y0, y1)
+        values = values.reshape(values.shape[0], -1)
+        if values.dtype == np.float32:
+            return values
+        return values.astype(np.float32)
+
+
+def open_cube(cube, variance=None, mask=None):
+    """Take in a cube of any class without reading its pixels.
+
+    Parameters
+    ----------
+    cube : str, `~pathlib.Path`, SpectralCube, specutils Spectrum, tuple or Cube
+        A FITS file: MUSE or PHANGS-MUSE (``DATA``, ``STAT``, ``DQ``), MaNGA LOGCUBE (``FLUX``, ``IVAR``, ``MASK``,
+        ``WAVE``), CALIFA (primary, ``ERROR``, ``BADPIX``), or any with an image of three axes. A SpectralCube, plain
+        or dask. A Spectrum with three axes. Or a pair of a Quantity (n_wave, n_y, n_x) and a FITS header or
+        `~astropy.wcs.WCS` of three axes, which must say what the wavelengths are. Compressed files are read whole.
+    variance : as ``cube``, Quantity or ndarray, optional
+        Replaces the cube's own; an array is in the square of the unit of the flux. Of a file, ``STAT`` or the first
+        image of three axes.
+    mask : ndarray of bool, shape (n_wave, n_y, n_x), optional
+        True marks bad pixels; replaces the cube's own.
+
+    Returns
+    -------
+    Cube
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SFHCNNError
+        If there is no cube in it, the unit is missing, or the class is foreign.
+    """
+    if isinstance(cube, Cube):
+        opened = cube
+    elif isinstance(cube, (str, Path)):
+        opened = _open_file(Path(cube))
+    elif hasattr(cube, "filled_data"):
+        opened = _open_spectral_cube(cube)
+    elif hasattr(cube, "spectral_axis") and hasattr(cube, "flux"):
+        opened = _open_spectrum(cube)
+    elif isinstance(cube, tuple) and len(cube) == 2:
+        opened = _open_array(*cube)
+    else:
+        raise SFHCNNError(
+            f"cube must be a FITS file, a SpectralCube, a specutils Spectrum or a pair (Quantity, header or WCS), got "
+            f"{type(cube).__name__}"
+        )
+    if variance is not None:
+        planes, unit = _variance_planes(variance)
+        factor = 1.0 if unit is None else _variance_factor(unit, opened.unit)
+        opened = dataclasses.replace(opened, noise=planes, noise_kind="variance", noise_factor=factor)
+    if mask is not None:
+        opened = dataclasses.replace(opened, bad=_HeldPlanes(np.asarray(mask, dtype=bool)), bad_bits=None)
+    return opened
+
+
+# ---- files -----------------------------------------------------------------------------------------------------
+
+
+def _open_file(path):
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no cube at {path}")
+    try:
+        with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+            primary = hdus[0].header
+            if "DATA" in hdus and _is_cube(hdus["DATA"]):
+                hdu, noise, kind, bad, bits = hdus["DATA"], "STAT", "variance", "DQ", None
+            elif "FLUX" in hdus and "IVAR" in hdus and _is_cube(hdus["FLUX"]):
+                hdu, noise, kind, bad, bits = hdus["FLUX"], "IVAR", "ivar", "MASK", _MANGA_BAD
+            elif "ERROR" in hdus and _is_cube(hdus[0]):
+                hdu, noise, kind, bad, bits = hdus[0], "ERROR", "std", "BADPIX", None
+            else:
+                hdu = next((hdu for hdu in hdus if _is_cube(hdu)), None)
+                noise = kind = bad = bits = None
+            if hdu is None:
+                raise SFHCNNError(f"{path} holds no cube; its extensions are {[other.name for other in hdus]}")
+            header = hdu.header
+            text = header.get("BUNIT") or primary.get("BUNIT") or (_CALIFA_UNIT if kind == "std" else None)
+            if text is None:
+                raise SFHCNNError(f"{path} has no BUNIT; add it, such as '1e-20 erg / (s cm2 Angstrom)'")
+            wcs = _celestial(WCS(header, naxis=2))
+            axis = u.Quantity(hdus["WAVE"].data, u.AA) if kind == "ivar" and "WAVE" in hdus else _axis(header)
+            return Cube(
+                flux=_planes(hdu, path),
+                spectral_axis=axis,
+                unit=_per_spaxel(parse_flux_unit(text), wcs),
+                wcs=wcs,
+                noise=_planes(hdus[noise], path) if noise in hdus else None,
+                noise_kind=kind or "variance",
+                bad=_planes(hdus[bad], path) if bad in hdus else None,
+                bad_bits=bits,
+                medium="vacuum" if kind == "ivar" else _medium(header),
+                name=path.name,
+            )
+    except OSError as err:
+        raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
+
+
+def _is_cube(hdu):
+    return hdu.is_image and hdu.header.get("NAXIS") == 3
+
+
+def _planes(hdu, path):
+    """Planes to be read from the file, or, where FITS compresses or scales, the array itself."""
+    info = hdu.fileinfo() or {}
+    header = hdu.header
+    dtype = np.dtype({-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4"}.get(header["BITPIX"], ">f4"))
+    stored_plainly = (
+        type(hdu).__name__ in ("ImageHDU", "PrimaryHDU")
+        and header.get("BSCALE", 1) == 1
+        and header.get("BZERO", 0) == 0
+        and header["BITPIX"] in (-32, -64, 8, 16, 32)
+        and _starts_like_fits(path)
+    )
+    if not stored_plainly:
+        return _HeldPlanes(hdu.data)
+    shape = tuple(int(header[f"NAXIS{i}"]) for i in (3, 2, 1))
+    return _StoredPlanes(str(path), int(info["datLoc"]), dtype, shape)
+
+
+def _starts_like_fits(path):
+    with open(path, "rb") as stream:
+        return stream.read(6) == b"SIMPLE"
+
+
+def _axis(header):
+    """Wavelengths of the third axis; linear ones also where CTYPE3 is no name that FITS knows."""
+    from astropy.wcs import WCS
+
+    kind = str(header.get("CTYPE3", "")).strip().upper()
+    if kind[:4] in ("AWAV", "WAVE", "FREQ") and kind != "WAVELENGTH":
+        return _wcs_wavelengths(WCS(header), header["NAXIS3"])
+    step = header.get("CD3_3", header.get("CDELT3"))
+    if step is None or "CRVAL3" not in header:
+        raise SFHCNNError("the cube's header does not say its wavelengths (CRVAL3, CDELT3 or CD3_3)")
+    index = np.arange(header["NAXIS3"]) + 1 - header.get("CRPIX3", 1)
+    return u.Quantity((header["CRVAL3"] + index * step) * u.Unit(header.get("CUNIT3") or "Angstrom"), u.AA)
+
+
+def _wcs_wavelengths(wcs, n_wave):
+    return u.Quantity(wcs.spectral.pixel_to_world(np.arange(n_wave)).to(u.AA))
+
+
+def _medium(header):
+    kind = str(header.get("CTYPE3", "")).strip().upper()
+    if kind == "WAVELENGTH" or not kind:
+        return "air"
+    return {"AWAV": "air", "WAVE": "vacuum", "FREQ": "vacuum"}.get(kind[:4], "air")
+
+
+def _celestial(wcs):
+    wcs = None if wcs is None else wcs.celestial
+    return wcs if wcs is not None and wcs.naxis == 2 else None
+
+
+def _per_spaxel(unit, wcs):
+    """The unit of a spaxel's flux, where it was one of surface brightness and the area of a spaxel is known."""
+    bare, per = strip_solid_angle(unit)
+    angle = u.Unit(per) if per else None
+    if angle is None or wcs is None or not angle.is_equivalent(u.sr):
+        return unit
+    return u.Unit(bare * wcs.proj_plane_pixel_area().to_value(angle))
+
+
+# ---- objects ---------------------------------------------------------------------------------------------------
+
+
+def _open_spectral_cube(cube):
+    spectral = cube
+    if not cube.spectral_axis.unit.is_equivalent(u.AA):
+        spectral = cube.with_spectral_unit(u.AA, velocity_convention="optical")
+    wcs = _celestial(cube.wcs)
+    return Cube(
+        flux=_SpectralCubePlanes(cube),
+        spectral_axis=u.Quantity(spectral.spectral_axis, u.AA),
+        unit=_per_spaxel(cube.unit, wcs),
+        wcs=wcs,
+        medium=_medium({"CTYPE3": spectral.wcs.wcs.ctype[2]}),
+        name=str(cube.header.get("OBJECT", "cube")),
+    )
+
+
+def _open_spectrum(spectrum):
+    if spectrum.flux.ndim != 3:
+        raise SFHCNNError(f"the spectrum has {spectrum.flux.ndim} axes; a cube has three. Use predict for spectra")
+    wcs = spectrum.wcs if hasattr(getattr(spectrum, "wcs", None), "wcs") else None
+    wave = spectrum.spectral_axis_index
+    order = (wave, *(i for i in range(3) if i != wave))
+    if wcs is not None and wcs.naxis == 3 and min(wcs.wcs.lng, wcs.wcs.lat) >= 0:
+        # The axes of an array count backwards from those of its WCS.
+        order = (wave, 2 - wcs.wcs.lat, 2 - wcs.wcs.lng)
+    sky = _celestial(wcs) if wcs is not None and wcs.has_celestial else None
+    header = (spectrum.meta or {}).get("header") or {}
+    medium = (spectrum.meta or {}).get("medium")
+    if medium is None:
+        kinds = [str(kind)[:4] for kind in ([] if wcs is None else wcs.wcs.ctype)]
+        kinds += [str(header.get(f"CTYPE{i}", ""))[:4] for i in (1, 2, 3)]
+        medium = next(({"AWAV": "air", "WAVE": "vacuum"}[kind] for kind in kinds if kind in ("AWAV", "WAVE")), None)
+    noise, kind, factor = None, "variance", 1.0
+    if spectrum.uncertainty is not None:
+        if type(spectrum.uncertainty) not in _KINDS:
+            raise SFHCNNError(
+                f"uncertainty of type {type(spectrum.uncertainty).__name__} is not understood; give a "
+                "StdDevUncertainty, VarianceUncertainty or InverseVariance"
+            )
+        kind, power = _KINDS[type(spectrum.uncertainty)]
+        noise = _HeldPlanes(spectrum.uncertainty.array, order)
+        if spectrum.uncertainty.unit is not None:
+            factor = spectrum.uncertainty.unit.to(spectrum.flux.unit**power)
+    redshift = getattr(spectrum.redshift, "value", spectrum.redshift)
+    return Cube(
+        flux=_HeldPlanes(spectrum.flux.value, order),
+        spectral_axis=u.Quantity(spectrum.wavelength, u.AA),
+        unit=_per_spaxel(spectrum.flux.unit, sky),
+        wcs=sky,
+        noise=noise,
+        noise_kind=kind,
+        noise_factor=factor,
+        bad=None if spectrum.mask is None else _HeldPlanes(np.asarray(spectrum.mask) != 0, order),
+        medium=medium,
+        redshift=float(redshift) if redshift else (spectrum.meta or {}).get("redshift"),
+        name=str(header.get("OBJECT", "cube")),
+    )
+
+
+def _open_array(flux, header):
+    from astropy.wcs import WCS
+
+    if getattr(flux, "ndim", None) != 3:
+        raise SFHCNNError(f"a cube has three axes (n_wave, n_y, n_x), got shape {np.shape(flux)}")
+    if isinstance(header, WCS):
+        kinds = [str(kind)[:4] for kind in header.wcs.ctype]
+        axis = _wcs_wavelengths(header, flux.shape[0])
+        wcs, medium = header.celestial, _medium({"CTYPE3": kinds[2]})
+    else:
+        header = {**dict(header), "NAXIS3": flux.shape[0]}
+        wcs, axis, medium = WCS(header, naxis=2).celestial, _axis(header), _medium(header)
+    wcs = wcs if wcs.naxis == 2 else None
+    return Cube(
+        flux=_HeldPlanes(getattr(flux, "value", flux)),
+        spectral_axis=axis,
+        unit=_per_spaxel(getattr(flux, "unit", u.dimensionless_unscaled), wcs),
+        wcs=wcs,
+        medium=medium,
+    )
+
+
+def _variance_factor(unit, flux_unit):
+    try:
+        return unit.to(flux_unit**2)
+    except u.UnitConversionError as err:
+        raise u.UnitConversionError(f"variance is in {unit}; the square of the flux's unit is {flux_unit**2}") from err
+
+
+def _variance_planes(variance):
+    """Planes of a variance, and its unit or None for the square of the unit of the flux."""
+    if isinstance(variance, Cube):
+        return variance.flux, None
+    if isinstance(variance, (str, Path)):
+        from astropy.io import fits
+
+        path = Path(variance)
+        if not path.is_file():
+            raise FileNotFoundError(f"no variance cube at {path}")
+        with fits.open(path, memmap=False) as hdus:
+            hdu = hdus["STAT"] if "STAT" in hdus else next((hdu for hdu in hdus if _is_cube(hdu)), None)
+            if hdu is None:
+                raise SFHCNNError(f"{path} holds no cube of variances")
+            return _planes(hdu, path), None
+    if hasattr(variance, "filled_data"):
+        # BUNIT of STAT is often wrong in files of MUSE; it is the square of that of DATA.
+        return _SpectralCubePlanes(variance), None
+    return _HeldPlanes(getattr(variance, "value", variance)), getattr(variance, "unit", None)
