@@ -1,14 +1,17 @@
 """Configuration of the documentation, on top of the settings that astropy packages share."""
 
 import os
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
-from sphinx.util.docutils import SphinxDirective
 from sphinx_astropy.conf.v2 import *  # noqa: F403
-from sphinx_astropy.conf.v2 import intersphinx_mapping
+from sphinx_astropy.conf.v2 import extensions, intersphinx_mapping
 
 import sfh_cnn
-from sfh_cnn.core import flag_table
+
+sys.path.insert(0, str(Path(__file__).parent))
+extensions.append("package_tables")
 
 project = "sfh_cnn"
 author = "sfh_cnn developers"
@@ -61,18 +64,3 @@ htmlhelp_basename = f"{project}doc"
 linkcheck_retry = 3
 # Publishers that turn automatic readers away.
 linkcheck_ignore = [r"https://doi\.org/.*", r"https://ui\.adsabs\.harvard\.edu/.*"]
-
-
-class FlagTable(SphinxDirective):
-    """The table of quality flags, straight from their registry in the package."""
-
-    def run(self):
-        lines = [".. list-table::", "   :header-rows: 1", "   :widths: 10 30 60", ""]
-        for bit, name, meaning in [("Bit", "Name", "Meaning"), *flag_table()]:
-            lines += [f"   * - {bit}", f"     - {name}", f"     - {meaning}"]
-        return self.parse_text_to_nodes("\n".join(lines))
-
-
-def setup(app):
-    """Register what these pages add to Sphinx."""
-    app.add_directive("flag-table", FlagTable)

@@ -1,0 +1,216 @@
+"""Directives that write tables from the package itself: flags, quantities, and what the networks' cards say."""
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from sfh_cnn import SFHPredictor
+from sfh_cnn.core import flag_table
+from sfh_cnn.results import QUANTITIES as RESULT_QUANTITIES
+
+#: Quantities of a card: name in a card, how a reader calls it, unit.
+QUANTITIES = {
+    "light_weighted_log_age": ("light-weighted log age", "dex"),
+    "mass_weighted_log_age": ("mass-weighted log age", "dex"),
+    "light_weighted_metallicity": ("light-weighted [M/H]", "dex"),
+    "mass_weighted_metallicity": ("mass-weighted [M/H]", "dex"),
+    "a_v": ("A_V", "mag"),
+    "log_mass_to_light": ("log M/L_V, without dust", "dex"),
+    "log_mass_to_light_attenuated": ("log M/L_V, attenuated", "dex"),
+    "log_recent_fraction": ("log mass fraction < 100 Myr", "dex"),
+}
+MEANS = tuple(QUANTITIES)[:4]
+
+_predictors = {}
+
+
+def load(name=None):
+    """Predictor of a released network, the first by default; read once per build."""
+    name = name or next(iter(SFHPredictor.available()))
+    if name not in _predictors:
+        _predictors[name] = SFHPredictor.pretrained(name)
+    return _predictors[name]
+
+
+def table(header, rows, widths=None):
+    """A table in reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", *([f"   :widths: {widths}"] if widths else []), ""]
+    for row in (header, *rows):
+        lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
+    return [*lines, ""]
+
+
+def percent(share):
+    """A share as whole per cent, or with one digit below 10."""
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.1f}"
+
+
+def overall(accuracy):
+    """Bias, scatter, outliers and coverage over all mocks."""
+    header = ("Quantity", "Bias", "Scatter", "Standard deviation", "Off by > 0.5", "In 68 %", "In 95 %")
+    rows = []
+    for name, (label, unit) in QUANTITIES.items():
+        score = accuracy["overall"][name]
+        rows.append(
+            (
+                f"{label} ({unit})",
+                f"{score['bias']:+.3f}",
+                f"{score['scatter']:.3f}",
+                f"{score['std']:.3f}",
+                f"{percent(score['outliers'])} %",
+                *(f"{percent(score['coverage'][level])} %" for level in ("68", "95")),
+            )
+        )
+    return table(header, rows, "34 10 10 14 12 10 10")
+
+
+def groups(accuracy):
+    """Scatter and coverage of the four means by group."""
+    header = ("Mocks with", "Number", *(QUANTITIES[name][0] for name in MEANS))
+    rows = [
+        (
+            name,
+            group["n"],
+            *(f"{group[key]['scatter']:.3f} ({percent(group[key]['coverage']['68'])} %)" for key in MEANS),
+        )
+        for name, group in accuracy["groups"].items()
+    ]
+    return table(header, rows)
+
+
+def summary(accuracy):
+    """The most important numbers as a sentence."""
+    scores = accuracy["overall"]
+    coverage = [scores[name]["coverage"] for name in QUANTITIES]
+    within = {level: sorted(one[level] for one in coverage) for level in ("68", "95")}
+    low, high = within["68"][0], within["68"][-1]
+    low_95, high_95 = within["95"][0], within["95"][-1]
+    return [
+        f"On {accuracy['n_mocks']} mock galaxies that the network has not seen, drawn from all that it was trained for"
+        " (S/N 3 to 200, cut and masked spectra, with and without bands, calibration errors up to 3 per cent), "
+        "the scatter is "
+        f"**{scores['light_weighted_log_age']['scatter']:.2f} dex in light-weighted and "
+        f"{scores['mass_weighted_log_age']['scatter']:.2f} dex in mass-weighted log age**, "
+        f"**{scores['light_weighted_metallicity']['scatter']:.2f} and "
+        f"{scores['mass_weighted_metallicity']['scatter']:.2f} dex in [M/H]**. "
+        f"The 68 per cent intervals hold {percent(low)} to {percent(high)} per cent of the truths, depending on the "
+        f"quantity, the 95 per cent intervals {percent(low_95)} to {percent(high_95)}. "
+        f"The mass fraction of a bin is off by {scores['mass_fraction_mae']:.3f} on average.",
+        "",
+    ]
+
+
+def card(predictor):
+    """What a network was made for and trained on."""
+    contract = predictor.contract
+    low, high = contract.wavelength_grid.edges_aa[[0, -1]]
+    domain, training = contract.domain, contract.training
+    metallicity_low, metallicity_high = contract.metallicity_range_dex
+
+    def extent(name, unit=""):
+        return f"{domain[name][0]:g} to {domain[name][1]:g}{unit}"
+
+    rows = [
+        ("Wavelengths", f"{low:.0f}-{high:.0f} Angstrom in steps of {contract.wave_step_aa:g}, rest frame, air"),
+        ("Bands", ", ".join(contract.bands)),
+        ("Age bins", f"{contract.n_age}, from 0 to {contract.age_edges_yr[-1] / 1e9:.3g} Gyr of lookback time"),
+        ("[M/H]", f"{metallicity_low:g} to {metallicity_high:g} dex"),
+        ("Initial mass function", contract.imf),
+        *(
+            (
+                "Stellar library",
+                f"{one['name']}: {one['reference']}. Solar metallicity {one['solar_metallicity']:g}. "
+                f"Licence: {one['license']}. SHA-256 ``{one['sha256'][:16]}...``",
+            )
+            for one in contract.libraries
+        ),
+        ("S/N per pixel", extent("snr")),
+        ("Redshift", extent("redshift")),
+        ("A_V", extent("a_v", " mag")),
+        ("Velocity dispersion", extent("velocity_dispersion_kms", " km/s")),
+        ("Calibration error", extent("calibration_error")),
+        ("Shortest coverage", f"{100 * domain['min_coverage']:.0f} per cent of the wavelengths"),
+        ("Training", f"{training['n_mocks_seen']:,} mocks, each seen once; seed {training['seed']}"),
+        ("Code", f"sfh_cnn {training['code_version']}, {training['machine']}, released {training['released']}"),
+        ("SHA-256 of the file", f"``{predictor.sha256}``"),
+    ]
+    return table(("Item", "Value"), rows, "25 75")
+
+
+class FlagTable(SphinxDirective):
+    """Every quality flag."""
+
+    def run(self):
+        lines = table(
+            ("Bit", "Name", "Meaning"), [(bit, f"``{name}``", text) for bit, name, text in flag_table()], "10 30 60"
+        )
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class QuantityTable(SphinxDirective):
+    """Every quantity of a result."""
+
+    def run(self):
+        shape = {"": "one", "bin": "per age bin", "edge": "per bin edge"}
+        rows = []
+        for name, info in RESULT_QUANTITIES.items():
+            unit = "" if str(info.unit) == "" else f"``{info.unit}``"
+            needs = "; needs a distance" if info.needs_distance else ""
+            rows.append((f"``{name}``", unit, shape[info.axis], f"{info.description}{needs}"))
+        lines = table(("Name", "Unit", "Numbers", "Meaning"), rows, "30 14 14 42")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class _FromCard(SphinxDirective):
+    """Text made from a released network's card; the argument names it, by default the first."""
+
+    optional_arguments = 1
+    make = None
+
+    def run(self):
+        accuracy = load(next(iter(self.arguments), None)).contract.accuracy
+        return self.parse_text_to_nodes("\n".join(type(self).make(accuracy)))
+
+
+class AccuracySummary(_FromCard):
+    """A sentence with the most important numbers."""
+
+    make = staticmethod(summary)
+
+
+class AccuracyOverall(_FromCard):
+    """Accuracy over all mocks."""
+
+    make = staticmethod(overall)
+
+
+class AccuracyGroups(_FromCard):
+    """Accuracy by group of mocks."""
+
+    make = staticmethod(groups)
+
+
+class ModelCards(SphinxDirective):
+    """A section for each released network."""
+
+    def run(self):
+        sections = []
+        for name, text in SFHPredictor.available().items():
+            predictor = load(name)
+            accuracy = predictor.contract.accuracy
+            lines = [f"{text}.", "", *card(predictor), *summary(accuracy), *overall(accuracy), *groups(accuracy)]
+            section = nodes.section(ids=[nodes.make_id(name)])
+            section += nodes.title(text=name)
+            section += self.parse_text_to_nodes("\n".join(lines))
+            sections.append(section)
+        return sections
+
+
+def setup(app):
+    """Register the directives."""
+    app.add_directive("flag-table", FlagTable)
+    app.add_directive("quantity-table", QuantityTable)
+    app.add_directive("accuracy-summary", AccuracySummary)
+    app.add_directive("accuracy-overall", AccuracyOverall)
+    app.add_directive("accuracy-groups", AccuracyGroups)
+    app.add_directive("model-cards", ModelCards)
+    return {"parallel_read_safe": True}
