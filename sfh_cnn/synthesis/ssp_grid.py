@@ -208,7 +208,9 @@ class SSPGrid:
             nodes = np.sort(np.concatenate([nodes, library.metallicity_dex[far]]))
         self.nodes_dex = nodes[max(np.sum(nodes <= low) - 1, 0) : np.sum(nodes < high) + 1]
         self.source_wave_aa = np.arange(wave_range_aa[0] - _MARGIN_AA, wave_range_aa[1] + _MARGIN_AA, _SOURCE_STEP_AA)
-        self.coarse_wave_aa = np.arange(band_range_aa[0], band_range_aa[1], _COARSE_STEP_AA) + _COARSE_STEP_AA / 2
+        # Whole multiples of the step, as the ends of the V window are: no coarse pixel lies half inside it.
+        start = band_range_aa[0] - round(band_range_aa[0] % _COARSE_STEP_AA, 6) % _COARSE_STEP_AA
+        self.coarse_wave_aa = np.arange(start, band_range_aa[1], _COARSE_STEP_AA) + _COARSE_STEP_AA / 2
         _check_coverage(libraries, self.source_wave_aa, "the spectra and some room for broadening")
         _check_coverage(libraries[:1], self.coarse_wave_aa, "the bands at all redshifts")
         resolution = [
