@@ -121,11 +121,11 @@ def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium
     """
     members = _members(spectrum)
     if members is None:
-        return _read_one(spectrum, uncertainty, mask, redshift, medium)
+        return _with_a_redshift(_read_one(spectrum, uncertainty, mask, redshift, medium))
     if not members:
         raise SFHCNNError("the list of spectra is empty; give at least one spectrum")
     if redshift is not None:
-        redshift = np.broadcast_to(_plain_redshift(redshift), len(members))
+        redshift = np.broadcast_to(_checked_redshift(redshift, len(members)), len(members))
     parts = [
         _read_one(
             member,
@@ -136,7 +136,7 @@ def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium
         )
         for i, member in enumerate(members)
     ]
-    return _stack(parts)
+    return _with_a_redshift(_stack(parts))
 
 
 def _members(spectrum):
@@ -316,16 +316,25 @@ def _find_redshift(spectrum, redshift, n_spec):
             "the redshift is not known (specutils stores 0 where none was set); "
             "give redshift=... (--redshift), or set it with Spectrum(..., redshift=...)"
         )
+    return np.broadcast_to(_checked_redshift(redshift, n_spec), n_spec).astype(float)
+
+
+def _checked_redshift(redshift, n_spec):
     redshift = _plain_redshift(redshift)
     if redshift.shape not in ((), (1,), (n_spec,)):
         raise SFHCNNError(f"redshift has shape {redshift.shape} for {n_spec} spectra; give one number or {n_spec}")
-    if not np.any(np.isfinite(redshift)):
-        raise SFHCNNError("redshift is not finite; give a number")
     if np.any(redshift < _MIN_REDSHIFT):
         raise SFHCNNError(
             f"redshift {np.nanmin(redshift):g} is below {_MIN_REDSHIFT}; give the redshift of the galaxy, not km/s"
         )
-    return np.broadcast_to(redshift, n_spec).astype(float)
+    return redshift
+
+
+def _with_a_redshift(spectra):
+    """One unknown redshift is a bad row; none known is an error."""
+    if len(spectra) and not np.any(np.isfinite(spectra.redshift)):
+        raise SFHCNNError("redshift is not finite; give a number")
+    return spectra
 
 
 def _stack(parts):

@@ -313,3 +313,15 @@ def test_refusals():
         read_spectra([make(FLUX[0], None), make(FLUX[1], None)], uncertainty=[ERR[0]], medium="air")
     with pytest.raises(SFHCNNError, match="medium must be"):
         read_spectra(make(), medium="water")
+
+
+def test_one_unknown_redshift_of_a_list_is_a_bad_row_and_a_wrong_number_of_them_an_error():
+    """As in a stack of spectra."""
+    wave = np.linspace(5000, 6000, 20) * u.AA
+    spectra = [specutils.Spectrum(spectral_axis=wave, flux=np.ones(20) * u.mJy) for _ in range(3)]
+    read = read_spectra(spectra, redshift=[0.01, np.nan, 0.02], medium="air")
+    assert read.mask.all(axis=1).tolist() == [False, True, False]
+    with pytest.raises(SFHCNNError, match="redshift is not finite"):
+        read_spectra(spectra, redshift=[np.nan] * 3, medium="air")
+    with pytest.raises(SFHCNNError, match=r"shape \(2,\) for 3 spectra"):
+        read_spectra(spectra, redshift=[0.01, 0.02], medium="air")
