@@ -84,7 +84,7 @@ def summary(accuracy):
     within = {level: sorted(one[level] for one in coverage) for level in ("68", "95")}
     low, high = within["68"][0], within["68"][-1]
     low_95, high_95 = within["95"][0], within["95"][-1]
-    return [
+    text = (
         f"On {accuracy['n_mocks']} mock galaxies that the network has not seen, drawn from all that it was trained for"
         " (S/N 3 to 200, cut and masked spectra, with and without bands, calibration errors up to 3 per cent), "
         "the scatter is "
@@ -94,9 +94,17 @@ def summary(accuracy):
         f"{scores['mass_weighted_metallicity']['scatter']:.2f} dex in [M/H]**. "
         f"The 68 per cent intervals hold {percent(low)} to {percent(high)} per cent of the truths, depending on the "
         f"quantity, the 95 per cent intervals {percent(low_95)} to {percent(high_95)}. "
-        f"The mass fraction of a bin is off by {scores['mass_fraction_mae']:.3f} on average.",
-        "",
-    ]
+        f"The mass fraction of a bin is off by {scores['mass_fraction_mae']:.3f} on average."
+    )
+    return [text, ""]
+
+
+def library_text(one):
+    """One stellar library of a card."""
+    return (
+        f"{one['name']}: {one['reference']}. Solar metallicity {one['solar_metallicity']:g}. "
+        f"Licence: {one['license']}. SHA-256 ``{one['sha256'][:16]}...``"
+    )
 
 
 def card(predictor):
@@ -115,14 +123,7 @@ def card(predictor):
         ("Age bins", f"{contract.n_age}, from 0 to {contract.age_edges_yr[-1] / 1e9:.3g} Gyr of lookback time"),
         ("[M/H]", f"{metallicity_low:g} to {metallicity_high:g} dex"),
         ("Initial mass function", contract.imf),
-        *(
-            (
-                "Stellar library",
-                f"{one['name']}: {one['reference']}. Solar metallicity {one['solar_metallicity']:g}. "
-                f"Licence: {one['license']}. SHA-256 ``{one['sha256'][:16]}...``",
-            )
-            for one in contract.libraries
-        ),
+        *(("Stellar library", library_text(one)) for one in contract.libraries),
         ("S/N per pixel", extent("snr")),
         ("Redshift", extent("redshift")),
         ("A_V", extent("a_v", " mag")),
@@ -140,6 +141,7 @@ class FlagTable(SphinxDirective):
     """Every quality flag."""
 
     def run(self):
+        """The nodes."""
         lines = table(
             ("Bit", "Name", "Meaning"), [(bit, f"``{name}``", text) for bit, name, text in flag_table()], "10 30 60"
         )
@@ -150,6 +152,7 @@ class QuantityTable(SphinxDirective):
     """Every quantity of a result."""
 
     def run(self):
+        """The nodes."""
         shape = {"": "one", "bin": "per age bin", "edge": "per bin edge"}
         rows = []
         for name, info in RESULT_QUANTITIES.items():
@@ -167,6 +170,7 @@ class _FromCard(SphinxDirective):
     make = None
 
     def run(self):
+        """The nodes."""
         accuracy = load(next(iter(self.arguments), None)).contract.accuracy
         return self.parse_text_to_nodes("\n".join(type(self).make(accuracy)))
 
@@ -193,6 +197,7 @@ class ModelCards(SphinxDirective):
     """A section for each released network."""
 
     def run(self):
+        """The nodes."""
         sections = []
         for name, text in SFHPredictor.available().items():
             predictor = load(name)
