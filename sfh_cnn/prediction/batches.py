@@ -10,7 +10,7 @@ BATCH_SIZE = 256
 
 
 @torch.inference_mode()
-def run_network(network, inputs, good, n_age, advance, batch_size=BATCH_SIZE):
+def run_network(network, inputs, good, advance, batch_size=BATCH_SIZE):
     """Predict the good rows; the others come out as NaN.
 
     Parameters
@@ -21,8 +21,6 @@ def run_network(network, inputs, good, n_age, advance, batch_size=BATCH_SIZE):
         Arguments of `SFHNet.forward`, spectra first.
     good : ndarray of bool, shape (n_spec,)
         Rows to predict.
-    n_age : int
-        Age bins.
     advance : callable
         Called with the number of spectra done.
     batch_size : int, optional
@@ -40,7 +38,7 @@ def run_network(network, inputs, good, n_age, advance, batch_size=BATCH_SIZE):
         chosen = rows[start : start + batch_size]
         batch = [torch.from_numpy(np.ascontiguousarray(value[chosen])).to(device) for value in inputs]
         if not len(chosen):  # nothing to predict: one blank row tells the shapes
-            batch = [torch.zeros((1, *value.shape[1:]), dtype=part.dtype) for value, part in zip(inputs, batch)]
+            batch = [torch.zeros((1, *value.shape[1:]), dtype=part.dtype) for value, part in zip(inputs, batch, strict=True)]
             batch = [part.to(device) for part in batch]
         for name, value in network(*batch).items():
             if name not in out:

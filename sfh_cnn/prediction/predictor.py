@@ -1,7 +1,7 @@
 """SFHPredictor: from spectra and photometry to histories."""
 
 import dataclasses
-import datetime
+import datetime as dt
 
 import astropy.units as u
 import numpy as np
@@ -248,7 +248,7 @@ class SFHPredictor:
         )
         shown = n_spec > 10_000 if progress_bar is None else progress_bar
         with progress(int(good.sum()), "predicting", enabled=None if shown else False) as advance:
-            out = run_network(self._program, inputs, good, self.contract.n_age, advance, batch_size)
+            out = run_network(self._program, inputs, good, advance, batch_size)
         arrays = self._arrays(out)
         arrays |= {
             "flags": flags,
@@ -383,7 +383,9 @@ class SFHPredictor:
         """One calibration error per spectrum, inside the trained range."""
         value = _per_spectrum(value, n_spec, "calibration_error")
         if not np.all((value >= 0) & (value < 1)):
-            raise SFHCNNError(f"calibration_error is a fraction between 0 and 1, got {value.min():g} to {value.max():g}")
+            raise SFHCNNError(
+                f"calibration_error is a fraction between 0 and 1, got {value.min():g} to {value.max():g}"
+            )
         low, high = self.contract.domain["calibration_error"]
         flags[value > high] |= Flag.CALIBRATION_OUTSIDE
         return np.clip(value, low, high)
@@ -498,7 +500,7 @@ class SFHPredictor:
             "package_version": __version__,
             "network": self.contract.name,
             "network_sha256": self.sha256,
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "wavelength_medium": spectra.medium,
             "flux_per": spectra.per,
             "flux_is_relative": bool(spectra.relative),

@@ -32,18 +32,21 @@ class LitSFHNet(lightning.LightningModule):
         self._predicted = []
 
     def training_step(self, batch, _):
+        """Loss of a batch."""
         loss, parts = joint_loss(self.network, batch, self.config.loss)
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, on_step=False, on_epoch=True)
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True)
         return loss
 
     def on_train_batch_end(self, *_):
+        """Move the average towards the weights."""
         # Early on the average must not remember the first steps: its memory grows with the run.
         keep = 1.0 - 1.0 / min(self.config.average_steps, 1.0 + self.global_step / 4)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - keep)
 
     def validation_step(self, batch, _):
+        """Loss and medians of the average on a held-out batch."""
         loss, parts = joint_loss(self.average, batch, self.config.loss)
         quantiles = self.average(*[batch[name] for name in INPUT_NAMES])["scalar_quantiles"]
         self._predicted.append((quantiles[:, : len(MEANS)].cpu(), batch["scalars"][:, : len(MEANS)].cpu()))
@@ -51,6 +54,7 @@ class LitSFHNet(lightning.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in parts.items()}, on_epoch=True, sync_dist=True)
 
     def on_validation_epoch_end(self):
+        """Physical scores of all held-out batches."""
         quantiles, truth = (torch.cat(parts) for parts in zip(*self._predicted, strict=True))
         self._predicted.clear()
         scores = mean_scores(quantiles[..., quantiles.shape[-1] // 2].numpy(), truth.numpy())
@@ -60,6 +64,7 @@ class LitSFHNet(lightning.LightningModule):
             self.log(f"val/coverage68_{name}", inside[:, i].float().mean())
 
     def configure_optimizers(self):
+        """AdamW with a warm-up, a plateau and a cosine to nothing; the projection learns slowly."""
         config = self.config
         projection = list(self.network.projection.parameters())
         chosen = {id(parameter) for parameter in projection}

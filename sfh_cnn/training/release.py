@@ -1,6 +1,6 @@
 """From a training run to the one file that users load."""
 
-import datetime
+import datetime as dt
 import json
 import platform
 from pathlib import Path
@@ -12,7 +12,6 @@ from sfh_cnn.core import SFHCNNError, build_config
 from sfh_cnn.network import SFHNet, Templates, save_artifact
 from sfh_cnn.synthesis import MockGenerator
 
-from .calibrate import calibrate
 from .config import RunConfig
 from .run import LOG_FOLDER, STRETCH
 
@@ -175,7 +174,7 @@ def release(network, generator, config, path, *, accuracy, record, name=None, ov
         training={
             **record,
             "code_version": __version__,
-            "released": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "released": dt.datetime.now(dt.UTC).date().isoformat(),
         },
         accuracy=accuracy,
     )

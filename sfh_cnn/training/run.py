@@ -143,7 +143,8 @@ class _Data:
         """Training batches; one iterator lives through all epochs."""
         config = self.config
         return _Endless(
-            MockStream(
+            # Made when the first batch is asked for: only then has each process its rank, however it was launched.
+            lambda: MockStream(
                 self.generator,
                 config.batch_size,
                 config.chunk_size,
@@ -167,11 +168,13 @@ class _Data:
 class _Endless:
     """Goes on where the last epoch stopped instead of starting anew."""
 
-    def __init__(self, stream):
-        self._iterator = iter(stream)
+    def __init__(self, make_stream):
+        self._make_stream = make_stream
+        self._iterator = None
 
     def __iter__(self):
         return self
 
     def __next__(self):
+        self._iterator = self._iterator or iter(self._make_stream())
         return next(self._iterator)
