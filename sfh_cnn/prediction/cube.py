@@ -30,7 +30,7 @@ __all__ = ["predict_cube"]
 #: Bytes of a stripe of rows in memory: flux, variance and masks.
 _STRIPE_BYTES = 3.2e8
 #: Spectra that go through the network together.
-_BATCH = 2048
+_BATCH = 1024
 #: Planes summed at a time.
 _PLANES = 128
 #: Observed wavelengths that S/N ratios refer to, Angstrom: free of strong lines in nearby galaxies (as for
@@ -240,6 +240,7 @@ class _Work:
             if i >= done:
                 parts.add(_joined(results))
             advance((y1 - y0) * n_x)
+            del block, results  # before the next stripe is read: two would be the peak of the memory
 
     def maps(self, columns):
         """All blocks as maps."""
