@@ -28,6 +28,8 @@ def plot(result_file, output, kind, index, network, overwrite):
     refuse_existing(overwrite, output)
     check_figure(output)
     maps = _read_maps(result_file) if kind in (None, "maps") else None
+    if kind == "maps" and maps is None:
+        raise click.BadParameter(f"{result_file} holds no maps", param_hint="--kind")
     if maps is not None:
         from sfh_cnn.plotting import plot_maps
 
@@ -42,16 +44,19 @@ def _read_maps(path):
     """Maps, or None if the file holds a result of single spectra."""
     from astropy.io import fits
 
+    from sfh_cnn.core import SFHCNNError
     from sfh_cnn.results import SFHMaps
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
     if ".fits" not in Path(path).name.lower():
         return None
-    with fits.open(path) as hdus:
-        if "BIN_ID" not in hdus:
-            return None
-    return SFHMaps.read(path)
+    try:
+        with fits.open(path) as hdus:
+            is_maps = "BIN_ID" in hdus
+    except OSError as err:
+        raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
+    return SFHMaps.read(path) if is_maps else None
 
 
 def _read_result(path, index, network):

@@ -90,7 +90,7 @@ def _read_fits(path):
                     row = 0 if len(table) == 1 else slice(None)
                     columns = {name: table[name][row] for name in table.colnames}
                     return _from_table(columns, {**hdus[0].header, **table.meta}, path)
-    except OSError as err:
+    except (OSError, TypeError) as err:  # a truncated table is a TypeError
         raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
     return _read_with_specutils(path, None)
 
@@ -104,12 +104,14 @@ def _read_text(path):
     from astropy.io import ascii as astropy_ascii
     from astropy.table import QTable
 
+    with open(path, "rb") as stream:
+        is_ecsv = stream.read(7) == b"# %ECSV"
     try:
-        table = QTable.read(path, format="ascii")
-    except (astropy_ascii.InconsistentTableError, UnicodeDecodeError, ValueError) as err:
+        table = QTable.read(path, format="ascii.ecsv" if is_ecsv else "ascii")
+    except (astropy_ascii.InconsistentTableError, ValueError) as err:
         raise SFHCNNError(
-            f"{path} is no spectrum that is understood; give a FITS file, or a table (ECSV keeps units) with columns "
-            "wavelength, flux and uncertainty"
+            f"{path} is no spectrum that is understood ({str(err).strip().splitlines()[0]}); give a FITS file, or a "
+            "table (ECSV keeps units) with columns wavelength, flux and uncertainty"
         ) from err
     return _from_table({name: table[name] for name in table.colnames}, table.meta, path)
 

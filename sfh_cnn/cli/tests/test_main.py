@@ -1,0 +1,64 @@
+"""All commands: they are light, explain themselves, and say what is wrong in one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sfh_cnn.cli.main import main
+
+from .conftest import invoke
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_help_has_an_example_of_the_command(run, command):
+    """The example is one that the command's own parser accepts as far as option names go."""
+    text = run(command, "--help")
+    example = next(line for line in text.splitlines() if f"sfh-cnn {command}" in line and "Usage" not in line)
+    options = [word for word in example.split() if word.startswith("--")]
+    known = [option for parameter in main.commands[command].params for option in parameter.opts]
+    assert "Example:" in text
+    assert set(options) <= set(known)
+
+
+def test_help_loads_nothing_heavy():
+    """Neither torch nor astropy is needed to say which commands there are."""
+    code = (
+        "import sys, sfh_cnn.cli.main; print([name for name in ('torch', 'astropy', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_command_is_a_usage_error(refused):
+    """Click's own errors end with status 2."""
+    assert refused("frobnicate") == ("Error: No such command 'frobnicate'.", 2)
+
+
+def test_debug_shows_where_it_went_wrong():
+    """With --debug the exception itself comes out."""
+    assert isinstance(invoke("--debug", "plot", "nothing.fits", "-o", "x.png").exception, FileNotFoundError)
+
+
+def test_defaults_from_a_file_of_options(run, tmp_path, network_file):
+    """Options of the file hold unless the command line has them; the file names them as the command line does."""
+    options = tmp_path / "options.toml"
+    options.write_text(f'[predict]\nnetwork = "{network_file}"\ncalibration-error = 0.03\njson = true\n')
+    first = json.loads(run("--options", options, "predict", "example"))
+    second = json.loads(run("--options", options, "predict", "example", "--calibration-error", "0"))
+    assert first["spectra"][0]["calibration_error"] == 0.03
+    assert second["spectra"][0]["calibration_error"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[predict]\nnetwrok = 'x'", "no option netwrok"), ("[predcit]\n", "no command"), ("=", "not a valid TOML")],
+)
+def test_a_mistake_in_the_file_of_options_is_named(refused, tmp_path, text, message):
+    """A misspelt key must not be lost in silence."""
+    options = tmp_path / "options.toml"
+    options.write_text(text)
+    line, code = refused("--options", options, "predict", "example")
+    assert message in line
+    assert code == 2

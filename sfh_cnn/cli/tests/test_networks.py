@@ -1,0 +1,126 @@
+"""The life of a network by commands: synthesize, train, release, evaluate, info."""
+
+import json
+
+import pytest
+from numpy.testing import assert_allclose
+
+from sfh_cnn import SFHPredictor
+from sfh_cnn.core.constants import SCALAR_NAMES
+from sfh_cnn.synthesis import TrainingSet
+
+from .conftest import invoke
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # lightning has much to say about small runs
+
+pytest.importorskip("lightning")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, config_file):
+    """A run of ten steps, trained by the command."""
+    folder = tmp_path_factory.mktemp("run")
+    result = invoke("train", "--config", config_file, "--out", folder)
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released_file(run_folder):
+    """The run as a file."""
+    path = run_folder / "mine.pt"
+    result = invoke("release", run_folder, "--out", path, "--name", "mine", "--n-mocks", 256)
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    return path
+
+
+def test_released_file_predicts(run, released_file):
+    """What came out of the commands goes into predict."""
+    printed = json.loads(run("predict", "example", "--network", released_file, "--json"))
+    assert printed["network"] == "mine"
+    assert printed["spectra"][0]["quantities"]["mass_weighted_age"]["value"] > 0
+
+
+def test_card_and_evaluate_agree(run, run_folder, released_file):
+    """The accuracy in the card is what evaluate measures, of the run and of the file, on the same mocks."""
+    card = json.loads(run("info", released_file, "--json"))
+    assert card["training"]["n_steps"] == 10
+    assert card["sha256"] == SFHPredictor.from_file(released_file).sha256
+    for network in (run_folder, released_file):
+        measured = json.loads(run("evaluate", network, "--n-mocks", 256, "--json"))
+        assert measured["n_mocks"] == 256
+        for name in SCALAR_NAMES:
+            mine, theirs = measured["overall"][name], card["accuracy"]["overall"][name]
+            # The file has half-precision weights.
+            assert_allclose(mine["scatter"], theirs["scatter"], rtol=0.02, err_msg=name)
+            assert_allclose(mine["coverage"]["68"], theirs["coverage"]["68"], atol=0.02, err_msg=name)
+
+
+def test_screens_of_info_and_evaluate(run, released_file):
+    """Grids, domain, libraries and numbers are there to read."""
+    text = run("info", released_file)
+    for part in ("F438W, F814W", "domain: snr", "3 to 200", "toy", "mass_weighted_log_age", "S/N"):
+        assert part in text
+    assert "light_weighted_metallicity" in run("evaluate", released_file, "--n-mocks", 200)
+
+
+def test_another_library_is_noticed(refused, released_file):
+    """Mocks of another stellar library would measure something else."""
+    line, code = refused("evaluate", released_file, "--n-mocks", 200, "--library", "toy=other-toy")
+    assert "SHA-256" in line
+    assert code == 1
+
+
+def test_fine_tuning_starts_from_the_file(run, tmp_path, config_file, released_file):
+    """One step from a released network stays near it."""
+    short = tmp_path / "short.toml"
+    text = config_file.read_text()
+    short.write_text(
+        text.replace("n_mocks = 320", "n_mocks = 32").replace("steps_per_epoch = 5", "steps_per_epoch = 1")
+    )
+    run("train", "--config", short, "--out", tmp_path / "run", "--init-from", released_file)
+    from sfh_cnn.network import load_artifact
+    from sfh_cnn.ssp import toy_ssp_library
+    from sfh_cnn.training import load_run
+
+    tuned = load_run(tmp_path / "run", [toy_ssp_library(step_aa=2.0)])[0].state_dict()
+    start = load_artifact(released_file).network.state_dict()
+    weights = [name for name in start if name.endswith("weight")]
+    assert weights
+    for name in weights:
+        assert_allclose(tuned[name], start[name], atol=5e-3, err_msg=name)
+
+
+def test_mocks_on_disk_and_their_prior(run, tmp_path, config_file):
+    """A training set of the size asked for, and a picture of the prior."""
+    run("synthesize", "--config", config_file, "--out", tmp_path / "set", "--n-mocks", 300)
+    assert len(TrainingSet(tmp_path / "set")) == 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["train", "--out", "x"], "--config, --preset or both", 2),
+        (["train", "--config", "missing.toml", "--out", "x"], "no configuration file missing.toml", 1),
+        (["train", "--preset", "fast", "--out", "x"], "no preset 'fast'", 1),
+        (["train", "--preset", "quick", "--out", "x", "--library", "b=c"], "no library b", 2),
+        (["release", ".", "--out", "x.pt"], "no training run", 1),
+        (["evaluate", "nothing.pt"], "nothing.pt", 1),
+        (["info", "nothing.pt"], "nothing.pt", 1),
+        (["synthesize", "--config", "quick"], "give --out with --n-mocks", 2),
+    ],
+)
+def test_bad_input_is_refused(refused, tmp_path, monkeypatch, arguments, message, code):
+    """In one line, and nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    line, status = refused(*arguments)
+    assert message in line
+    assert status == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_not_trained_over(refused, config_file, run_folder):
+    """Resume it, or take another folder."""
+    line, code = refused("train", "--config", config_file, "--out", run_folder)
+    assert "--resume" in line
+    assert code == 1

@@ -1,0 +1,137 @@
+"""sfh-cnn predict: the numbers of the Python interface, on the screen, in JSON, in files and pictures."""
+
+import json
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.table import QTable
+from numpy.testing import assert_allclose
+
+from sfh_cnn import SFHPredictor, SFHResult
+from sfh_cnn.examples import load_example_photometry, load_example_spectrum
+
+from .conftest import invoke
+
+
+@pytest.fixture(scope="session")
+def spectrum_file(tmp_path_factory):
+    """The example without its redshift, as a plain table."""
+    spectrum = load_example_spectrum()
+    table = QTable(
+        {"wavelength": u.Quantity(spectrum.wavelength), "flux": spectrum.flux, "error": spectrum.uncertainty.quantity},
+        meta={"medium": "air"},
+    )
+    path = tmp_path_factory.mktemp("spectrum") / "galaxy.ecsv"
+    table.write(path)
+    return path
+
+
+def test_numbers_are_those_of_the_predictor(run, network_file):
+    """Median, interval and unit of each quantity, with photometry, dust and distance."""
+    options = ("--photometry", "example", "--ebv", "0.4", "--distance", "350 Mpc", "--calibration-error", "0.02")
+    printed = json.loads(run("predict", "example", "--network", network_file, *options, "--json"))
+    result = SFHPredictor.from_file(network_file).predict(
+        load_example_spectrum(), load_example_photometry(), distance=350 * u.Mpc, ebv=0.4, calibration_error=0.02
+    )
+    (spectrum,) = printed["spectra"]
+    for name in ("mass_weighted_log_age", "mass_fraction", "mass_formed", "recent_sfr", "t50"):
+        value = getattr(result, name)
+        value = (value() if callable(value) else value).value
+        lower, upper = result.interval(name)
+        entry = spectrum["quantities"][name]
+        assert_allclose(entry["value"], value)
+        assert_allclose([entry["lower"], entry["upper"]], [lower.value, upper.value])
+    assert spectrum["quantities"]["mass_formed"]["unit"] == "solMass"
+    assert spectrum["flags"] == result.flag_names()
+    assert_allclose(printed["age_edges_yr"], result.age_grid.edges.value)
+
+
+def test_screen_shows_numbers_and_what_the_flags_mean(run, network_file):
+    """The text of the result, and a line for each flag."""
+    text = run("predict", "example", "--network", network_file, "--calibration-error", "0.5")
+    assert "mass-weighted age" in text
+    assert "CALIBRATION_OUTSIDE: calibration_error outside" in text
+
+
+def test_redshift_option_goes_with_a_file_that_has_none(run, refused, network_file, spectrum_file):
+    """A table with the redshift as an option gives what the example with its own gives."""
+    line, code = refused("predict", spectrum_file, "--network", network_file)
+    assert "--redshift" in line
+    assert code == 1
+    mine = json.loads(run("predict", spectrum_file, "--network", network_file, "--redshift", "0.0858", "--json"))
+    example = json.loads(run("predict", "example", "--network", network_file, "--json"))
+    ages = [data["spectra"][0]["quantities"]["mass_weighted_log_age"]["value"] for data in (mine, example)]
+    assert_allclose(*ages, rtol=1e-6)
+
+
+def test_several_spectra_make_one_result(run, tmp_path, network_file, spectrum_file):
+    """A row and a page for each; the file reads back with its draws."""
+    output, figure = tmp_path / "two.fits", tmp_path / "two.pdf"
+    redshifts = ("--redshift", "0.0858", "--redshift", "0.08")
+    text = run(
+        *("predict", spectrum_file, "example", *redshifts, "--network", network_file),
+        *("-o", output, "--plot", figure, "--draws", 7),
+    )
+    result = SFHResult.read(output)
+    assert "galaxy.ecsv" in text
+    assert "0.0858" in text
+    assert_allclose(result.redshift, [0.0858, 0.08])
+    assert result.draws(7).mass_fraction.shape == (2, 7, 16)
+    assert figure.read_bytes().count(b"/Type /Page ") == 2
+
+
+def test_files_are_not_replaced_unless_asked(run, refused, tmp_path, network_file):
+    """Refused before anything is computed; replaced with --overwrite."""
+    output = tmp_path / "result.ecsv"
+    output.write_text("precious")
+    line, code = refused("predict", "example", "--network", "none.pt", "-o", output)
+    assert "--overwrite" in line
+    assert code == 1
+    assert output.read_text() == "precious"
+    run("predict", "example", "--network", network_file, "-o", output, "--overwrite")
+    assert np.isfinite(SFHResult.read(output).mass_weighted_age.value)
+
+
+def test_answer_and_messages_go_to_different_places(tmp_path, network_file):
+    """JSON alone on standard output, also where the package has something to say."""
+    spectrum = load_example_spectrum()
+    table = QTable({"wavelength": u.Quantity(spectrum.wavelength), "flux": spectrum.flux}, meta={"redshift": 0.0858})
+    table.write(tmp_path / "bare.ecsv")
+    result = invoke("predict", tmp_path / "bare.ecsv", "--network", network_file, "--json", "-o", tmp_path / "x.fits")
+    assert json.loads(result.stdout)["spectra"][0]["flags"] == ["NO_UNCERTAINTY"]
+    assert "Wrote" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["missing.fits"], "no spectrum file at missing.fits", 1),
+        (["example", "--redshift", "3"], "in the rest frame", 1),
+        (["example", "--redshift", "0.1", "--redshift", "0.2"], "2 times for 1 spectra", 2),
+        (["example", "--distance", "3 kg"], "distance is in kg", 1),
+        (["example", "--distance", "far"], "neither a length", 2),
+        (["example", "--calibration-error", "2"], "calibration_error is a fraction", 1),
+        (["example", "--photometry", "missing.ecsv"], "missing.ecsv", 1),
+        (["example", "--plot", "picture.doc"], "should end in one of .png", 1),
+        (["example", "example", "--plot", "picture.png"], "several pages", 1),
+        (["example", "-o", "result.txt"], "should end in one of", 1),
+        (["example", "-o", "no/folder/result.fits"], "does not exist", 1),
+        (["example", "--medium", "water"], "'water' is not one of", 2),
+        ([], "Missing argument", 2),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(refused, network_file, monkeypatch, tmp_path, arguments, message, code):
+    """The exit status tells a mistake in the command (2) from one in the data (1)."""
+    monkeypatch.chdir(tmp_path)
+    line, status = refused("predict", "--network", network_file, *arguments)
+    assert message in line
+    assert status == code
+
+
+@pytest.mark.parametrize("content", [b"", b"PK nonsense"])
+def test_a_file_that_is_no_network_is_refused(refused, tmp_path, content):
+    """Damaged or foreign."""
+    path = tmp_path / "network.pt"
+    path.write_bytes(content)
+    assert "not a network" in refused("predict", "example", "--network", path)[0]
