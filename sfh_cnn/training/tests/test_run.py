@@ -1,0 +1,225 @@
+"""Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import sfh_cnn
+from sfh_cnn.core import SFHCNNError
+from sfh_cnn.tests.small import small_config, small_library
+from sfh_cnn.training import load_run, train
+from sfh_cnn.training.run import _Endless
+
+pytest.importorskip("lightning")
+pytestmark = pytest.mark.filterwarnings("ignore")  # lightning's advice on workers and loggers
+
+
+def run(folder, config=None, **settings):
+    """A short training."""
+    settings = {"libraries": [small_library()], "progress_bar": False, "accelerator": "cpu", **settings}
+    return train(config or small_config(), folder, **settings)
+
+
+def assert_equal_weights(here, there):
+    """To the last bit."""
+    here, there = here.state_dict(), there.state_dict()
+    assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder and network of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run(folder)
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def test_a_run_killed_and_resumed_is_the_uninterrupted_one(finished, tmp_path, monkeypatch):
+    """Killed in the second epoch, resumed from the end of the first: the same weights and the same average."""
+    from sfh_cnn.training.lightning_module import LitSFHNet
+
+    step = LitSFHNet.training_step
+
+    def dying(self, batch, index):
+        if self.global_step == 7:
+            raise KilledError
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LitSFHNet, "training_step", dying)
+        with pytest.raises(KilledError):
+            run(tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
+    torch.manual_seed(99)  # what happened in between in this process does not matter
+    assert_equal_weights(run(tmp_path, resume=True), finished[1])
+    states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (tmp_path, finished[0])]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+
+
+def test_training_repeats(finished, tmp_path):
+    """The same configuration in another folder, with the mocks made in a worker: the same weights."""
+    from_worker = run(tmp_path, small_config(n_worker=1))
+    assert_equal_weights(from_worker, finished[1])
+
+
+def test_training_lowers_the_loss(finished):
+    """Ten steps are few, but they help; the log says so."""
+    from sfh_cnn.network import SFHNet
+    from sfh_cnn.training import LossConfig, build_network, held_out_mocks, joint_loss
+
+    network, generator, config, _ = load_run(finished[0], [small_library()])
+    mocks = held_out_mocks(generator, "test", 256)
+    start = build_network(config, generator)
+    assert isinstance(start, SFHNet)
+    with torch.no_grad():
+        before, after = (joint_loss(part, mocks, LossConfig())[0] for part in (start, network))
+    assert after < before - 0.1
+
+
+def test_a_stored_run_is_the_average_that_train_returned(finished):
+    """With a record for the card: mocks seen and the learning curve."""
+    network, _, config, record = load_run(finished[0], [small_library()])
+    assert_equal_weights(network, finished[1])
+    assert config == small_config()
+    assert record["n_steps"] == 10
+    assert record["n_mocks_seen"] == 320
+    assert record["learning_curve"]["step"] == [4, 9]
+    assert len(record["learning_curve"]["mass_weighted_log_age"]) == 2
+
+
+def test_the_average_follows_the_weights(tmp_path, monkeypatch):
+    """Step by step: average += (weights - average) / min(average_steps, 1 + step / 4)."""
+    from sfh_cnn.training.lightning_module import LitSFHNet
+
+    seen, end = [], LitSFHNet.on_train_batch_end
+
+    def watching(self, *args):
+        seen.append(self.network.join.bias.detach().clone())
+        end(self, *args)
+
+    monkeypatch.setattr(LitSFHNet, "on_train_batch_end", watching)
+    average = run(tmp_path, small_config(average_steps=3, learning_rate=0.01))
+    expected = None
+    for number, weights in enumerate(seen, start=1):
+        share = 1 / min(3, 1 + number / 4)
+        expected = (1 - share) * _start(expected) + share * weights
+    assert torch.allclose(average.join.bias, expected, atol=1e-6)
+
+
+def _start(expected=None):
+    """The average before the first step: the initial weights, here those of the seed."""
+    if expected is not None:
+        return expected
+    from sfh_cnn.tests.small import small_generator
+    from sfh_cnn.training import build_network
+
+    return build_network(small_config(), small_generator()).join.bias.detach()
+
+
+def test_early_stopping(tmp_path):
+    """Without progress it stops after ``patience`` more epochs of five steps."""
+    run(tmp_path, small_config(n_mocks=32 * 50, learning_rate=1e-30, patience=2))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 15
+
+
+def test_a_run_shorter_than_an_epoch_is_kept(tmp_path):
+    """The last steps count, though they do not fill an epoch."""
+    run(tmp_path, small_config(n_mocks=32 * 7))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 7
+
+
+def test_fine_tuning_starts_from_the_given_weights(finished, tmp_path):
+    """With a vanishing learning rate they come back; the calibration does not, for it is of another training."""
+    state = {name: value.clone() for name, value in finished[1].state_dict().items()}
+    state["interval_factor"] *= 1.3
+    tuned = run(tmp_path, small_config(learning_rate=1e-30), init_from=state)
+    assert torch.equal(tuned.interval_factor, torch.ones_like(tuned.interval_factor))
+    for name, value in tuned.state_dict().items():
+        if name != "interval_factor":
+            assert torch.equal(value, state[name])
+
+
+def test_wrong_folders_are_refused(finished, tmp_path):
+    """A finished run is not overwritten, another configuration is not resumed, nothing cannot be resumed."""
+    folder, _ = finished
+    with pytest.raises(SFHCNNError, match="holds a run already; pass resume=True"):
+        run(folder)
+    with pytest.raises(SFHCNNError, match="differs from the configuration"):
+        run(folder, small_config(learning_rate=1e-4), resume=True)
+    with pytest.raises(SFHCNNError, match="nothing to resume"):
+        run(tmp_path, resume=True)
+    with pytest.raises(SFHCNNError, match="holds no checkpoint"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"chunk_size": 100}, r"chunk_size \(100\) must be a multiple of batch_size \(32\)"),
+        ({"n_mocks": 0}, "n_mocks must be positive, got 0"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+    ],
+)
+def test_impossible_settings_are_refused(setting, message):
+    """With the name and the value."""
+    with pytest.raises(SFHCNNError, match=message):
+        small_config(**setting)
+
+
+def test_the_stream_is_made_when_the_first_batch_is_asked_for():
+    """Not before: a launched process knows its rank only then; and only once, not in each epoch anew."""
+    made = []
+
+    def make():
+        made.append(1)
+        return [1, 2, 3, 4]
+
+    stream = _Endless(make)
+    assert not made
+    assert next(iter(stream)) == 1
+    assert next(iter(stream)) == 2
+    assert len(made) == 1
+
+
+_TWO_OR_ONE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from sfh_cnn.tests.small import small_config, small_library
+from sfh_cnn.training import train
+import sfh_cnn.training.lightning_module as module
+
+folder, processes = sys.argv[1], int(sys.argv[2])
+# One process that collects the gradients of two chunks does what two processes with a chunk each do.
+several = {"accumulate_grad_batches": 2} if processes == 1 else {"strategy": "ddp", "devices": 2}
+config = small_config(batch_size=32, chunk_size=32, n_mocks=32 * 6, steps_per_epoch=6 if processes == 1 else 3)
+train(config, folder, libraries=[small_library()], n_thread=1, progress_bar=False, accelerator="cpu", **several)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    """Over gloo, the same global batches: the same weights after six steps."""
+    script = tmp_path / "script.py"
+    script.write_text(_TWO_OR_ONE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(sfh_cnn.__file__).parents[1])}
+    weights = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        command = [sys.executable, script, folder, str(processes)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        saved = torch.load(folder / "last.ckpt", weights_only=True)
+        assert saved["global_step"] == 6
+        weights.append({k: v for k, v in saved["state_dict"].items() if k.startswith("network.")})
+    for name, value in weights[0].items():
+        assert torch.allclose(weights[1][name], value, atol=2e-4), name
+    start = _start()
+    assert (weights[0]["network.join.bias"] - start).abs().max() > 1e-3  # it did move
