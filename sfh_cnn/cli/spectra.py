@@ -25,6 +25,7 @@ _COLUMNS = {
 @click.command(
     epilog=examples(
         "sfh-cnn predict example --plot example.png",
+        "sfh-cnn predict cube.fits --redshift 0.0024 --target-snr 40 -o maps.fits --plot maps.png",
         'sfh-cnn predict galaxy.fits -o galaxy_sfh.fits --distance "11 Mpc" --photometry bands.ecsv',
     )
 )
@@ -40,6 +41,9 @@ _COLUMNS = {
 @click.option("--plot", "figure", type=click.Path(dir_okay=False), help="Picture (.png, .pdf); several spectra: .pdf.")
 @click.option("--draws", type=click.IntRange(min=0), default=0, help="Posterior draws to store per spectrum.")
 @click.option("--device", default="cpu", show_default=True, help="Device of torch, such as cuda.")
+@click.option("--bins", metavar="FILE", help="Cube: its bins, from MAPS of PHANGS-MUSE or MaNGA, nGIST, or an image.")
+@click.option("--velocity", metavar="FILE", help="Cube: stellar velocities, from MAPS of PHANGS-MUSE or MaNGA.")
+@click.option("--target-snr", type=float, help="Cube: make bins of this S/N per pixel.")
 @common("network", "threads", "overwrite", "json")
 def predict(
     inputs,
@@ -54,6 +58,9 @@ def predict(
     figure,
     draws,
     device,
+    bins,
+    velocity,
+    target_snr,
     network,
     threads,
     overwrite,
@@ -63,22 +70,32 @@ def predict(
 
     INPUT is a spectrum of SDSS or MUSE, a table with columns wavelength, flux and uncertainty, or anything that
     specutils reads. Several files make one result with a row each; photometry then needs as many rows. The word
-    "example" stands for the spectrum that comes with the package.
+    "example" stands for the spectrum that comes with the package. A cube (MUSE, MaNGA, CALIFA) makes maps; if stopped,
+    the same command goes on where it was.
     """
     if len(redshift) not in (0, 1, len(inputs)):
         raise click.UsageError(f"--redshift was given {len(redshift)} times for {len(inputs)} spectra")
     refuse_existing(overwrite, output, figure)
     check_figure(figure, many=len(inputs) > 1)
+    options = {"ebv": ebv, "calibration_error": calibration_error, "medium": medium, "distance": _distance(distance)}
+    if _is_cube(inputs):
+        if not output or photometry or draws or as_json or format_name:
+            raise click.UsageError(
+                "a cube needs -o FILE.fits and takes no --photometry, --draws, --format or --json; see 'sfh-cnn plot'"
+            )
+        predictor = load_predictor(network, device, threads)
+        cube = {"redshift": next(iter(redshift), None), "bins": bins, "velocity": velocity, "target_snr": target_snr}
+        _predict_cube(predictor, inputs[0], output, figure, overwrite, {**options, **cube})
+        return
+    if bins or velocity or target_snr:
+        raise click.UsageError("--bins, --velocity and --target-snr are for a cube")
     predictor = load_predictor(network, device, threads)
     spectra = [_read(name, format_name) for name in inputs]
     result = predictor.predict(
         spectra if len(spectra) > 1 else spectra[0],
         photometry=_read_photometry(photometry),
         redshift=list(redshift) if len(redshift) > 1 else next(iter(redshift), None),
-        distance=_distance(distance),
-        ebv=ebv,
-        calibration_error=calibration_error,
-        medium=medium,
+        **options,
     )
     result.meta["input"] = ", ".join(inputs)
     if output:
@@ -123,6 +140,23 @@ def load_predictor(network=None, device="cpu", threads=None):
 def is_file(network):
     """Whether a network is meant as a file and not as the name of a released one."""
     return Path(network).suffix == ".pt" or Path(network).exists()
+
+
+def _is_cube(inputs):
+    from sfh_cnn.spectra import is_cube_file
+
+    return len(inputs) == 1 and is_cube_file(inputs[0])
+
+
+def _predict_cube(predictor, cube, output, figure, overwrite, options):
+    maps = predictor.predict_cube(cube, output=output, overwrite=overwrite, **options)
+    say(f"Wrote {output}")
+    if figure:
+        from sfh_cnn.plotting import plot_maps
+
+        save_figures([plot_maps(maps)], figure, overwrite)
+        say(f"Wrote {figure}")
+    click.echo(repr(maps))
 
 
 def _read(name, format_name):

@@ -4,7 +4,7 @@ from .adapters import ObservedSpectra, read_spectra
 from .broadening import broadening_operator, smoothing_operator
 from .cubes import Cube, open_cube
 from .extinction import deredden, galactic_extinction
-from .files import read_spectrum_file
+from .files import is_cube_file, read_spectrum_file
 from .loaders import extract_aperture, read_muse_cube
 from .noise import der_snr, estimate_noise
 from .resample import resample_matrix, resample_spectra, resample_to_grid
@@ -20,6 +20,7 @@ __all__ = [
     "estimate_noise",
     "extract_aperture",
     "galactic_extinction",
+    "is_cube_file",
     "open_cube",
     "read_muse_cube",
     "read_spectra",

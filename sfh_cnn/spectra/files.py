@@ -8,7 +8,7 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 
 from sfh_cnn.core import SFHCNNError, parse_flux_unit
 
-__all__ = ["read_spectrum_file"]
+__all__ = ["is_cube_file", "read_spectrum_file"]
 
 #: Names of columns in plain tables, lower case, and what they mean.
 _WAVELENGTH = ("wavelength", "wave", "lambda", "lam", "spectral_axis")
@@ -60,6 +60,34 @@ def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users
     return _read_fits(path) if _is_fits(path) else _read_text(path)
 
 
+def is_cube_file(path):
+    """Whether a file is FITS with an image of three axes.
+
+    Parameters
+    ----------
+    path : str or `pathlib.Path`
+
+    Returns
+    -------
+    bool
+        False also if there is no such file.
+    """
+    from astropy.io import fits
+
+    path = Path(path)
+    if not (path.is_file() and _is_fits(path)):
+        return False
+    try:
+        with fits.open(path) as hdus:
+            return _has_cube(hdus)
+    except OSError:
+        return False  # the reader of spectra says what is wrong with it
+
+
+def _has_cube(hdus):
+    return any(hdu.is_image and hdu.header.get("NAXIS") == 3 for hdu in hdus)
+
+
 def _is_fits(path):
     with open(path, "rb") as stream:
         start = stream.read(9)
@@ -76,11 +104,8 @@ def _read_fits(path):
             coadd = next((hdu for hdu, names in zip(hdus, kinds, strict=True) if {"loglam", "flux"} <= names), None)
             if coadd is not None:
                 return _read_sdss(hdus, coadd)
-            n_axis = [hdu.header.get("NAXIS", 0) if hdu.is_image else 0 for hdu in hdus]
-            if 3 in n_axis:
-                raise SFHCNNError(
-                    f"{path} holds a cube; sum spaxels with sfh_cnn.spectra.read_muse_cube and extract_aperture first"
-                )
+            if _has_cube(hdus):
+                raise SFHCNNError(f"{path} holds a cube; give it alone to predict_cube (sfh-cnn predict knows cubes)")
             if "DATA" in hdus and hdus["DATA"].header.get("NAXIS") == 1:
                 return _read_muse_spectrum(path, hdus)
             for i, names in enumerate(kinds):

@@ -5,10 +5,11 @@ import json
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import QTable
 from numpy.testing import assert_allclose
 
-from sfh_cnn import SFHPredictor, SFHResult
+from sfh_cnn import SFHMaps, SFHPredictor, SFHResult
 from sfh_cnn.examples import load_example_photometry, load_example_spectrum
 
 from .conftest import invoke
@@ -127,6 +128,45 @@ def test_bad_input_is_refused_in_one_line(refused, network_file, monkeypatch, tm
     line, status = refused("predict", "--network", network_file, *arguments)
     assert message in line
     assert status == code
+
+
+@pytest.fixture
+def cube_file(tmp_path):
+    """Four spaxels, one of them with twice the light and one empty."""
+    spectrum = load_example_spectrum()
+    scale = np.array([[1.0, 2.0], [1.0, np.nan]])
+    header = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "AWAV", "CUNIT1": "deg", "CUNIT2": "deg"}
+    header |= {"CRVAL1": 63.355, "CRVAL2": 10.465, "CDELT1": -5.6e-5, "CDELT2": 5.6e-5, "CRPIX1": 1.0, "CRPIX2": 1.0}
+    wave_aa = spectrum.wavelength.to_value(u.AA)
+    header |= {"CUNIT3": "Angstrom", "CRVAL3": wave_aa[0], "CDELT3": wave_aa[1] - wave_aa[0], "CRPIX3": 1.0}
+    data = fits.ImageHDU(spectrum.flux.value[:, None, None] * scale, name="DATA")
+    data.header.update({**header, "BUNIT": "10**(-20)*erg/s/cm**2/Angstrom"})
+    stat = fits.ImageHDU((spectrum.uncertainty.array[:, None, None] * scale) ** 2, name="STAT")
+    path = tmp_path / "cube.fits"
+    fits.HDUList([fits.PrimaryHDU(), data, stat]).writeto(path)
+    return path
+
+
+def test_a_cube_makes_maps(run, tmp_path, network_file, cube_file):
+    """Each spaxel has the numbers of its spectrum; the maps go into a picture, by predict and by plot."""
+    output, options = tmp_path / "maps.fits", ("--network", network_file, "--redshift", "0.0858")
+    run("predict", cube_file, *options, "-o", output, "--plot", tmp_path / "first.png")
+    run("plot", output, "-o", tmp_path / "second.png")
+    maps = SFHMaps.read(output)
+    alone = SFHPredictor.from_file(network_file).predict(load_example_spectrum())
+    expected = alone.mass_weighted_log_age.value
+    assert_allclose(maps.mass_weighted_log_age.value, [[expected, expected], [expected, np.nan]], atol=1e-3)
+    for name in ("first.png", "second.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_options_of_cubes_and_of_spectra_do_not_mix(refused, tmp_path, network_file, cube_file):
+    """What would be ignored is refused."""
+    cases = [[cube_file], [cube_file, "-o", tmp_path / "m.fits", "--draws", 5], ["example", "--target-snr", 10]]
+    for arguments in cases:
+        line, code = refused("predict", *arguments, "--network", network_file)
+        assert "cube" in line
+        assert code == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nonsense"])

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from numpy.testing import assert_allclose
 
-from sfh_cnn.spectra import read_spectra, read_spectrum_file
+from sfh_cnn.spectra import is_cube_file, read_spectra, read_spectrum_file
 
 N = 300
 WAVE_AA = 5000 + 1.25 * np.arange(N)
@@ -200,10 +200,17 @@ def test_a_truncated_file_is_refused(tmp_path, sdss_file):
 
 
 def test_a_cube_is_refused(tmp_path):
-    """A cube needs an aperture first."""
+    """A cube is recognised, and no spectrum."""
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((4, 3, 2)), name="DATA")]).writeto(tmp_path / "cube.fits")
+    assert is_cube_file(tmp_path / "cube.fits")
     with pytest.raises(ValueError, match="holds a cube"):
         read_spectrum_file(tmp_path / "cube.fits")
+
+
+def test_other_files_are_no_cubes(tmp_path, sdss_file):
+    """Neither a spectrum, nor text, nor nothing."""
+    (tmp_path / "text.fits").write_text("no FITS")
+    assert not any(is_cube_file(path) for path in (sdss_file, tmp_path / "text.fits", tmp_path / "missing.fits"))
 
 
 def test_a_missing_file_is_said_so(tmp_path):
