@@ -101,8 +101,7 @@ def predict_cube(
         noise[~(signal >= snr_cut * noise) | ~np.isfinite(redshifts)] = np.nan
         bin_id = bin_spaxels(signal, noise, target_snr, method=binning, correlation=correlation)
     elif bins is not None:
-        bin_id = read_bin_map(bins, shape)
-        bin_id[~np.isfinite(redshifts)] = -1
+        bin_id = read_bin_map(bins, shape, np.isfinite(redshifts))
     else:
         bin_id = None
 

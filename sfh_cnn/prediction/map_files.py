@@ -72,7 +72,7 @@ def _velocity_image(path):
         )
 
 
-def read_bin_map(bins, shape):
+def read_bin_map(bins, shape, usable):
     """A map of bins of any kind, numbered from 0.
 
     Parameters
@@ -83,6 +83,8 @@ def read_bin_map(bins, shape):
         the column ``BIN_ID`` and a row for each spaxel, or the first image.
     shape : tuple of int
         (n_y, n_x) of the cube.
+    usable : ndarray of bool, shape (n_y, n_x)
+        False for spaxels that are to be in no bin.
 
     Returns
     -------
@@ -104,9 +106,9 @@ def read_bin_map(bins, shape):
         values = np.where(masked, -1, values)
         if np.any(values != np.round(values)):
             raise SFHCNNError("bins must be whole numbers, one for each spaxel")
-    inside = ~masked & (values >= 0)
+    inside = ~masked & (values >= 0) & usable
     if not inside.any():
-        raise SFHCNNError("bins has no bin; numbers of bins are 0 or positive")
+        raise SFHCNNError("bins has no bin with a usable spaxel; numbers of bins are 0 or positive")
     bin_id = np.full(shape, -1)
     bin_id[inside] = np.unique(values[inside], return_inverse=True)[1]
     return bin_id

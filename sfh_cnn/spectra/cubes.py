@@ -412,10 +412,13 @@ def _open_spectral_cube(cube):
     if not cube.spectral_axis.unit.is_equivalent(u.AA):
         spectral = cube.with_spectral_unit(u.AA, velocity_convention="optical")
     wcs = _celestial(cube.wcs)
+    unit = cube.unit
+    if unit.is_equivalent(u.dimensionless_unscaled) and cube.header.get("BUNIT"):
+        unit = parse_flux_unit(cube.header["BUNIT"])  # spectral-cube does not know the spelling of MUSE
     return Cube(
         flux=_SpectralCubePlanes(cube),
         spectral_axis=u.Quantity(spectral.spectral_axis, u.AA),
-        unit=_per_spaxel(cube.unit, wcs),
+        unit=_per_spaxel(unit, wcs),
         wcs=wcs,
         medium=_medium({"CTYPE3": spectral.wcs.wcs.ctype[2]}),
         name=str(cube.header.get("OBJECT", "cube")),
