@@ -59,6 +59,12 @@ html_theme_options = {
     "use_edit_page_button": False,
 }
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+# Pages without pages below them have nothing to navigate to.
+html_sidebars = {
+    name: [] for name in ("how_it_works", "can_i_trust_it", "model_cards", "glossary", "citing", "changes")
+}
 htmlhelp_basename = f"{project}doc"
 
 linkcheck_retry = 3

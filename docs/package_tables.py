@@ -46,7 +46,7 @@ def percent(share):
 
 def overall(accuracy):
     """Bias, scatter, outliers and coverage over all mocks."""
-    header = ("Quantity", "Bias", "Scatter", "Standard deviation", "Off by > 0.5", "In 68 %", "In 95 %")
+    header = ("Quantity", "Bias", "Scatter", "Standard deviation", "Off by > 0.5 [%]", "In 68 % [%]", "In 95 % [%]")
     rows = []
     for name, (label, unit) in QUANTITIES.items():
         score = accuracy["overall"][name]
@@ -56,8 +56,8 @@ def overall(accuracy):
                 f"{score['bias']:+.3f}",
                 f"{score['scatter']:.3f}",
                 f"{score['std']:.3f}",
-                f"{percent(score['outliers'])} %",
-                *(f"{percent(score['coverage'][level])} %" for level in ("68", "95")),
+                percent(score["outliers"]),
+                *(percent(score["coverage"][level]) for level in ("68", "95")),
             )
         )
     return table(header, rows, "34 10 10 14 12 10 10")
@@ -70,7 +70,7 @@ def groups(accuracy):
         (
             name,
             group["n"],
-            *(f"{group[key]['scatter']:.3f} ({percent(group[key]['coverage']['68'])} %)" for key in MEANS),
+            *(f"{group[key]['scatter']:.3f} ({percent(group[key]['coverage']['68'])})" for key in MEANS),
         )
         for name, group in accuracy["groups"].items()
     ]
