@@ -132,7 +132,7 @@ def card(predictor):
         ("Shortest coverage", f"{100 * domain['min_coverage']:.0f} per cent of the wavelengths"),
         ("Training", f"{training['n_mocks_seen']:,} mocks, each seen once; seed {training['seed']}"),
         ("Code", f"sfh_cnn {training['code_version']}, {training['machine']}, released {training['released']}"),
-        ("SHA-256 of the file", f"``{predictor.sha256}``"),
+        ("SHA-256 of the file", f"``{predictor.sha256[:32]}...``"),
     ]
     return table(("Item", "Value"), rows, "25 75")
 
