@@ -30,10 +30,11 @@ def predict_mocks(network, mocks, batch_size=256):
     import torch
 
     network.eval()
-    parts = []
     with torch.inference_mode():
-        for start in range(0, len(mocks["redshift"]), batch_size):
-            parts.append(network(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES]))
+        parts = [
+            network(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES])
+            for start in range(0, len(mocks["redshift"]), batch_size)
+        ]
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
@@ -59,14 +60,15 @@ def score(prediction, truth, rows=slice(None)):
     quantiles, scalars = prediction["scalar_quantiles"][rows], truth["scalars"][rows]
     result = {"n": len(scalars)}
     for i, name in enumerate(SCALAR_NAMES):
-        error = quantiles[:, i, _MEDIAN] - scalars[:, i]
+        value, bounds = scalars[:, i], quantiles[:, i]
+        error = bounds[:, _MEDIAN] - value
         result[name] = {
             "bias": float(np.median(error)),
             "scatter": mad_std(error),
             "std": float(np.std(error)),
             "outliers": float(np.mean(np.abs(error) > 0.5)),
             "coverage": {
-                level: float(np.mean((scalars[:, i] >= quantiles[:, i, low]) & (scalars[:, i] <= quantiles[:, i, high])))
+                level: float(np.mean((value >= bounds[:, low]) & (value <= bounds[:, high])))
                 for level, (low, high) in _INTERVALS.items()
             },
         }

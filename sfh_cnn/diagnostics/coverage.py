@@ -1,0 +1,177 @@
+"""Are joint posteriors honest: ranks of the truth among draws, and coverage from distances to random points."""
+
+import numpy as np
+
+from sfh_cnn.core import AgeGrid, SFHCNNError
+from sfh_cnn.core.constants import SCALAR_NAMES
+from sfh_cnn.core.history import mean_log_age, mean_metallicity
+
+__all__ = ["joint_coverage", "sbc_ranks", "tarp_coverage"]
+
+#: Central intervals whose coverage is measured, by name: share inside.
+_LEVELS = {"50": 0.5, "68": 0.6827, "95": 0.9545}
+
+
+def sbc_ranks(draws, truth, seed=0):
+    """Ranks of the truth among posterior draws: even between 0 and 1 if the posterior is calibrated.
+
+    A hollow in the middle of their histogram means intervals that are too narrow, a hump too wide ones, a slope a
+    bias. The draws of different spectra must be independent.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (n_spec, n_draw, ...)
+        Draws of one or more quantities.
+    truth : ndarray, shape (n_spec, ...)
+        Their true values.
+    seed : int, optional
+        Ties, as between empty bins, are broken at random, and ranks spread over their step.
+
+    Returns
+    -------
+    ndarray, shape (n_spec, ...)
+        Between 0 and 1.
+
+    Raises
+    ------
+    SFHCNNError
+        If the shapes do not fit.
+
+    References
+    ----------
+    Talts et al. 2018, arXiv:1804.06788.
+    """
+    draws, truth = np.asarray(draws), np.asarray(truth)
+    if draws.ndim < 2 or (draws.shape[0], *draws.shape[2:]) != truth.shape:
+        raise SFHCNNError(
+            f"draws {draws.shape} need the shape of the truth {truth.shape} with draws on the second axis"
+        )
+    rng = np.random.default_rng(seed)
+    below = (draws < truth[:, None]).sum(axis=1)
+    tied = (draws == truth[:, None]).sum(axis=1)
+    return (below + rng.random(truth.shape) * (tied + 1)) / (draws.shape[1] + 1)
+
+
+def tarp_coverage(draws, truth, n_level=101, seed=0):
+    """Coverage of the regions of a joint posterior: equal to their credibility if the posterior is right.
+
+    Tests of accuracy with random points: around a random point, the ball that reaches the truth holds a share of the
+    draws; over many spectra these shares are even. Unlike ranks of one quantity after the other it sees wrong
+    correlations. Reference points are the truths of other spectra; each dimension is scaled by the spread of the
+    truth.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (n_spec, n_draw, n_dim)
+    truth : ndarray, shape (n_spec, n_dim)
+    n_level : int, optional
+        Credibilities between 0 and 1 at which to measure.
+    seed : int, optional
+        Of the reference points.
+
+    Returns
+    -------
+    level, coverage : ndarray, shape (n_level,)
+        Credibility and share of spectra whose truth is inside.
+
+    Raises
+    ------
+    SFHCNNError
+        If the shapes do not fit or there are fewer than two spectra.
+
+    References
+    ----------
+    Lemos et al. 2023, ICML 40, 19256 (arXiv:2302.03026).
+    """
+    draws, truth = np.asarray(draws, dtype=float), np.asarray(truth, dtype=float)
+    if draws.ndim != 3 or (draws.shape[0], draws.shape[2]) != truth.shape or len(truth) < 2:
+        raise SFHCNNError(
+            f"draws need shape (n_spec, n_draw, n_dim) and truth (n_spec, n_dim) of two spectra or more, got "
+            f"{draws.shape} and {truth.shape}"
+        )
+    rng = np.random.default_rng(seed)
+    spread = truth.std(axis=0)
+    spread[spread == 0] = 1.0
+    # Another spectrum's truth, never the own one: the point must not know where the truth is.
+    other = (np.arange(len(truth)) + rng.integers(1, len(truth), len(truth))) % len(truth)
+    point = truth[other] / spread
+    to_truth = np.sum((truth / spread - point) ** 2, axis=1)
+    to_draws = np.sum((draws / spread - point[:, None]) ** 2, axis=2)
+    share = sbc_ranks(to_draws, to_truth, seed)
+    level = np.linspace(0, 1, n_level)
+    return level, np.searchsorted(np.sort(share), level, side="right") / len(share)
+
+
+def joint_coverage(network, mocks, age_edges_yr, n_draw=200, seed=0, batch_size=64):
+    """Calibration of the joint posterior of a network on mocks.
+
+    Parameters
+    ----------
+    network : SFHNet
+    mocks : dict of Tensor
+        Observed mocks held out from training and calibration; a few thousand tell per cents.
+    age_edges_yr : array
+        Bin edges, yr.
+    n_draw, seed : int, optional
+        Draws per mock, and their seed.
+    batch_size : int, optional
+
+    Returns
+    -------
+    dict
+        For each quantity that draws give without templates: ``coverage`` of the central 50, 68 and 95 per cent
+        intervals and ``uneven``, the largest deviation of the cumulative ranks from even ones (Kolmogorov-Smirnov);
+        ``uneven_limit``, which chance exceeds in 1 case of 100; and ``tarp`` with ``level``, ``coverage`` and
+        ``deviation``, the largest.
+    """
+    import astropy.units as u
+    import torch
+
+    from sfh_cnn.network import from_variables, to_variables
+    from sfh_cnn.training import INPUT_NAMES
+
+    network.eval()
+    log_age = AgeGrid(np.asarray(age_edges_yr) * u.yr).log_ages_dex
+    column = {name: mocks["scalars"][:, i] for i, name in enumerate(SCALAR_NAMES)}
+    a_v, mass_to_light = column["a_v"], column["log_mass_to_light_attenuated"]
+    generator = torch.Generator().manual_seed(seed)
+    variables = []
+    with torch.inference_mode():
+        for start in range(0, len(a_v), batch_size):
+            latent = network.encode(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES])
+            variables.append(network.posterior.sample(latent, n_draw, generator))
+        variables = torch.cat(variables)
+        drawn = _quantities(*from_variables(variables.flatten(0, 1), network.n_age), log_age)
+        true_parts = (mocks["mass_fraction"], mocks["metallicity"], a_v, mass_to_light)
+        truth = _quantities(*true_parts, log_age)
+        true_variables = to_variables(*true_parts)
+    result = {}
+    for name, values in drawn.items():
+        rank = np.sort(sbc_ranks(values.reshape(-1, n_draw), truth[name], seed))
+        even = (np.arange(len(rank)) + 0.5) / len(rank)
+        result[name] = {
+            "coverage": {key: float(np.mean(np.abs(rank - 0.5) < share / 2)) for key, share in _LEVELS.items()},
+            "uneven": float(np.abs(rank - even).max()),
+        }
+    level, coverage = tarp_coverage(variables.numpy(), true_variables.numpy(), seed=seed)
+    return {
+        "n_mocks": len(a_v),
+        **result,
+        "uneven_limit": float(1.63 / np.sqrt(len(a_v))),
+        "tarp": {
+            "level": level.tolist(),
+            "coverage": coverage.tolist(),
+            "deviation": float(np.abs(coverage - level).max()),
+        },
+    }
+
+
+def _quantities(mass_fraction, metallicity, a_v, log_mass_to_light, log_age):
+    """What draws and truth are compared in, each (n,)."""
+    mass, metals = mass_fraction.numpy(), metallicity.numpy()
+    return {
+        "mass_weighted_log_age": mean_log_age(mass, log_age),
+        "mass_weighted_metallicity": mean_metallicity(mass, metals),
+        "a_v": a_v.numpy(),
+        "log_mass_to_light_attenuated": log_mass_to_light.numpy(),
+    }
