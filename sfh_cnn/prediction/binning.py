@@ -1,10 +1,11 @@
 """Bins of spaxels that reach a signal-to-noise ratio."""
 
 import heapq
+import importlib
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, require
+from sfh_cnn.core import SFHCNNError
 
 __all__ = ["accrete_bins", "bin_spaxels"]
 
@@ -56,6 +57,16 @@ def bin_spaxels(signal, noise, target_snr, *, method="accretion", correlation=No
     return bin_id
 
 
+def _package(module):
+    try:
+        return importlib.import_module(module)
+    except ImportError as err:
+        name = module.split(".")[0]
+        raise ImportError(
+            f"this binning needs {name}, under its own licence: pip install {name}; binning='accretion' needs nothing"
+        ) from err
+
+
 def _snr_function(signal, noise, correlation):
     def snr(index):
         return signal[index].sum() / np.sqrt(np.sum(noise[index] ** 2)) / correlation(len(index))
@@ -64,7 +75,7 @@ def _snr_function(signal, noise, correlation):
 
 
 def _voronoi(x, y, signal, noise, target_snr, correlation):
-    vorbin = require("vorbin.voronoi_2d_binning", extra="cube")
+    vorbin = _package("vorbin.voronoi_2d_binning")
     snr = _snr_function(signal, noise, correlation)
     return vorbin.voronoi_2d_binning(
         x, y, signal, noise, target_snr, pixelsize=1.0, plot=False, quiet=True,
@@ -73,7 +84,7 @@ def _voronoi(x, y, signal, noise, target_snr, correlation):
 
 
 def _power(x, y, signal, noise, target_snr, correlation):
-    powerbin = require("powerbin", extra="cube")
+    powerbin = _package("powerbin")
     snr = _snr_function(signal, noise, correlation)
     made = powerbin.PowerBin(
         np.column_stack([x, y]).astype(float),
