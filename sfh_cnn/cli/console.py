@@ -140,13 +140,17 @@ def use_option_file(ctx, _param, path):
         if command not in ctx.command.commands or not isinstance(values, dict):
             raise click.BadParameter(f"{path}: [{command}] is no command; tables are named after commands")
         known = {
-            option.lstrip("-").replace("-", "_"): parameter.name
+            option.lstrip("-").replace("-", "_"): parameter
             for parameter in ctx.command.commands[command].params
             for option in parameter.opts
         }
         if unknown := [key for key in values if key.replace("-", "_") not in known]:
             raise click.BadParameter(f"{path}: [{command}] has no option {', '.join(unknown)}")
-        ctx.default_map[command] = {known[key.replace("-", "_")]: value for key, value in values.items()}
+        ctx.default_map[command] = {}
+        for key, value in values.items():
+            parameter = known[key.replace("-", "_")]
+            several = getattr(parameter, "multiple", False) and not isinstance(value, list)
+            ctx.default_map[command][parameter.name] = [value] if several else value
 
 
 _OPTIONS = {

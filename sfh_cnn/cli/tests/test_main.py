@@ -44,10 +44,13 @@ def test_debug_shows_where_it_went_wrong():
 def test_defaults_from_a_file_of_options(run, tmp_path, network_file):
     """Options of the file hold unless the command line has them; the file names them as the command line does."""
     options = tmp_path / "options.toml"
-    options.write_text(f'[predict]\nnetwork = "{network_file}"\ncalibration-error = 0.03\njson = true\n')
+    options.write_text(
+        f'[predict]\nnetwork = "{network_file}"\ncalibration-error = 0.03\nredshift = 0.08\njson = true\n'
+    )
     first = json.loads(run("--options", options, "predict", "example"))
     second = json.loads(run("--options", options, "predict", "example", "--calibration-error", "0"))
     assert first["spectra"][0]["calibration_error"] == 0.03
+    assert first["spectra"][0]["redshift"] == 0.08
     assert second["spectra"][0]["calibration_error"] == 0
 
 
