@@ -13,11 +13,7 @@ line spread of the instrument. Each cell is median bias / 1.4826 MAD / standard 
 """
 
 import argparse
-import os
 import time
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
 
 import astropy.units as u
 import numpy as np
@@ -26,6 +22,7 @@ from astropy.nddata import StdDevUncertainty
 from astropy.table import QTable
 from ppxf_fit import MODES, Fitter, Templates, line_spread
 from specutils import Spectrum
+from threadpoolctl import threadpool_limits
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core.constants import SCALAR_NAMES
@@ -87,7 +84,7 @@ def run_ours(predictor, mocks, generator):
     spectrum = Spectrum(
         spectral_axis=wave * u.AA,
         flux=mocks["flux"] * UNIT,
-        uncertainty=StdDevUncertainty(mocks["flux_err"]),
+        uncertainty=StdDevUncertainty(mocks["flux_err"] * UNIT),
         mask=mocks["mask"],
         meta={"medium": "air"},
     )
@@ -102,7 +99,7 @@ def run_ours(predictor, mocks, generator):
 
 
 def run_ppxf(fitter, modes, mocks, rows):
-    """pPXF in each mode for some rows of a group."""
+    """Run pPXF in each mode for some rows of a group."""
     answers = {mode: [] for mode in modes}
     for row in rows:
         data = [mocks[name][row].astype(float) for name in ("flux", "flux_err")]
@@ -139,6 +136,7 @@ def main():
     parser.add_argument("--seed", type=int, default=99)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
     known = SFHPredictor.available() if args.network is None or "." not in args.network else {}
     named = args.network is None or args.network in known

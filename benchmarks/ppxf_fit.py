@@ -4,6 +4,7 @@ Shared by the benchmarks: templates are the SSPs of a library averaged over the 
 nodes of [M/H], brought to the line spread of the instrument and normalised in V, so that weights are light fractions.
 """
 
+import itertools
 import time
 
 import numpy as np
@@ -46,7 +47,7 @@ class Templates:
         self.wave_aa = library.wave_aa
         share = (np.arange(24) + 0.5) / 24
         flux = []
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in itertools.pairwise(edges):
             age = np.clip(start + (end - start) * share, library.age_yr[0], library.age_yr[-1])
             flux.append([library.interpolate(age, node).mean(axis=0) for node in self.nodes_dex])
         flux = np.array(flux)  # (n_age, n_met, n_wave)

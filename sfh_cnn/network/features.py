@@ -72,27 +72,29 @@ class SpectrumFeatures(nn.Module):
         continuum : Tensor, shape (n, n_wave)
             In units of ``scale``.
         """
-        n = flux.shape[0]
-        valid = (~mask).to(flux.dtype)
-        flux = torch.where(mask, 0.0, flux)
-        flux_err = torch.where(mask, 1.0, flux_err)
-        count = valid.view(n, self.n_block, self.block_px).sum(-1)  # (n, n_block)
-        total = flux.view(n, self.n_block, self.block_px).sum(-1)
+        n, n_block, block_px = flux.shape[0], self.n_block, self.block_px
+        # Bytes convert several times faster than booleans, and NaN under the mask must go: 0 * NaN is NaN.
+        valid = 1.0 - mask.to(torch.uint8).to(flux.dtype)
+        flux = (flux * valid).nan_to_num_(0.0, 0.0, 0.0)
+        flux_err = (flux_err * valid).nan_to_num_(0.0, 0.0, 0.0)
+        count = valid.view(n, n_block, block_px).sum(-1)  # (n, n_block)
+        total = flux.view(n, n_block, block_px).sum(-1)
         scale = (total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1.0)).clamp(min=1e-30)
-        flux = flux / scale
         level = (total / scale) @ self.smoothing / (count @ self.smoothing).clamp(min=1e-12)
         level = level.clamp(min=0.01)
         left = torch.cat([level[:, :1], level[:, :-1]], 1)
         right = torch.cat([level[:, 1:], level[:, -1:]], 1)
         continuum = (torch.stack([left, level, right], -1) @ self.interpolation).view(n, -1)  # (n, n_wave)
-        relative_err = flux_err / (scale * continuum)
-        weight = valid * torch.rsqrt(relative_err * relative_err + self.signal_floor**2)
-        high_passed = ((flux / continuum - 1.0) * weight).clamp(-20.0, 20.0)
-        noise = (relative_err * valid).view(n, self.n_block, self.block_px).sum(-1) / count.clamp(min=1.0)
+        # From here on in place: memory, not arithmetic, is what these lines cost.
+        per_continuum = (continuum * scale).reciprocal_()
+        relative_err = flux_err.mul_(per_continuum)  # 0 where masked
+        noise = relative_err.view(n, n_block, block_px).sum(-1) / count.clamp(min=1.0)
+        weight = relative_err.square_().add_(self.signal_floor**2).rsqrt_().mul_(valid)
+        high_passed = flux.mul_(per_continuum).sub_(1.0).mul_(weight).clamp_(-20.0, 20.0)
         # A block without data says "no information": a noise of 10 times the continuum.
         noise = torch.where(count > 0, noise, 10.0).clamp(1e-4, 10.0)
-        blocks = torch.stack([level.log(), noise.log10(), count / self.block_px], 1)  # (n, 3, n_block)
-        return high_passed, weight * self.signal_floor, blocks, scale, continuum
+        blocks = torch.stack([level.log(), noise.log10(), count / block_px], 1)  # (n, 3, n_block)
+        return high_passed, weight.mul_(self.signal_floor), blocks, scale, continuum
 
 
 class BandFeatures(nn.Module):
