@@ -104,12 +104,16 @@ def release(run, output, name, n_mocks, threads, library_paths, overwrite):
     """Calibrate and measure a trained network and write it to the one file that users load."""
     from sfh_cnn import training
     from sfh_cnn.diagnostics import evaluate as measure
+    from sfh_cnn.network import Artifact
+    from sfh_cnn.prediction import Engine
 
     _use_threads(threads)
     refuse_existing(overwrite, output)
     trained, generator, config, record = training.load_run(run, _run_libraries(run, library_paths))
     training.calibrate(trained, training.held_out_mocks(generator, "calibration", n_mocks))
-    accuracy = measure(trained, training.held_out_mocks(generator, "test", n_mocks))
+    templates = training.build_templates(generator.grid)
+    engine = Engine(Artifact(trained, templates, generator.contract(), config.network, sha256=""))
+    accuracy = measure(trained, training.held_out_mocks(generator, "test", n_mocks), engine=engine)
     training.release(
         trained, generator, config, output, accuracy=accuracy, record=record, name=name, overwrite=overwrite
     )
