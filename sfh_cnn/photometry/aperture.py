@@ -12,7 +12,7 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, footprint, require, split_shape
 from .bandpass import load_bandpass
 from .calibration import flux_per_count, to_flux_density
 
-__all__ = ["measure_bands"]
+__all__ = ["measure_bands", "read_image"]
 
 #: An aperture with a smaller share of good pixels gives no flux (NaN); a larger one is scaled up by area.
 _MIN_COVERAGE = 0.9
@@ -31,6 +31,7 @@ class _Image:
     wcs: object
     unit: u.Unit
     header: object
+    factor: float
 
 
 def measure_bands(images, apertures, *, errors=None, background=None, noise_correlation=1.0):
@@ -99,7 +100,7 @@ def measure_bands(images, apertures, *, errors=None, background=None, noise_corr
     table = QTable({"id": np.arange(1, len(apertures) + 1)})
     for band, source in images.items():
         bandpass = load_bandpass(band)
-        image = _read_image(source, (errors or {}).get(band), band)
+        image = read_image(source, (errors or {}).get(band), band)
         _check_pivot(image.header, bandpass)
         rows = [
             _measure(image, shape, local, noise_correlation)
@@ -146,8 +147,26 @@ def _good_pixels(shape, image):
     return area, weight[good], image.data[where][good], image.error[where][good] ** 2
 
 
-def _read_image(source, error, band):
-    """An image with its errors, in flux density per pixel."""
+def read_image(source, error, band):
+    """An image with its errors, in flux density per pixel.
+
+    Parameters
+    ----------
+    source, error : object
+        An image and its error map (or None), of the kinds that `measure_bands` takes.
+    band : str
+        Name of the band, for messages.
+
+    Returns
+    -------
+    _Image
+        ``data``, ``error`` and ``bad`` (n_y, n_x); ``wcs``, ``unit``, ``header``, and ``factor`` from pixel values.
+
+    Raises
+    ------
+    SFHCNNError
+        If calibration or shape is wrong.
+    """
     data, header, wcs, own_error = _open_image(source, band)
     if error is None:
         error = own_error
@@ -163,7 +182,7 @@ def _read_image(source, error, band):
         if error.shape != data.shape:
             raise SFHCNNError(f"errors[{band!r}] has shape {error.shape}, its image {data.shape}; they must agree")
         bad |= ~((error > 0) & (error < np.inf))
-    return _Image(data, error, bad, wcs, unit, header)
+    return _Image(data, error, bad, wcs, unit, header, factor)
 
 
 def _background_scatter(values, band):
