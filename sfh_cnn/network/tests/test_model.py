@@ -176,3 +176,17 @@ def test_impossible_layers_are_refused(setting, message):
     """With the name and the value."""
     with pytest.raises(ValueError, match=message):
         NetworkConfig(**setting)
+
+
+@torch.no_grad()
+def test_tokens_are_those_of_the_convolutions(network):
+    """The matrix products give what PyTorch's convolutions with the same weights give."""
+    torch.manual_seed(0)
+    block_px = network.features.block_px
+    n_block = network.features.n_block
+    high_passed, precision = torch.randn(2, 3, n_block * block_px).unbind(0)
+    blocks = torch.randn(3, 3, n_block)
+    patches = torch.nn.functional.silu(network.patches(torch.stack([high_passed, precision], 1)))
+    padded = torch.nn.functional.pad(torch.cat([patches, blocks], 1), [0, network.token_padding])
+    expected = network.tokens(padded).transpose(1, 2)
+    assert_close(network.tokenise(high_passed, precision, blocks), expected, atol=1e-5, rtol=1e-4)
