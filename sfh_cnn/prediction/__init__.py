@@ -1,7 +1,16 @@
 """Floor 3: from an observed spectrum to a history. Importing this room loads torch; it never sees training."""
 
 from .engine import Engine
+from .manifest import predict_manifest
 from .predictor import SFHPredictor
 from .pretrained import available, released_network
+from .zero_points import zero_point_ratios
 
-__all__ = ["Engine", "SFHPredictor", "available", "released_network"]
+__all__ = [
+    "Engine",
+    "SFHPredictor",
+    "available",
+    "predict_manifest",
+    "released_network",
+    "zero_point_ratios",
+]
