@@ -20,10 +20,12 @@ def zero_point_ratios(cube, images, variance=None, min_coverage=0.7, share=0.2):
 
     Parameters
     ----------
-    cube, variance : optional
+    cube : object
         As for `sfh_cnn.spectra.open_cube`.
     images : dict
         From band to flux and error per spaxel, as `sfh_cnn.photometry.match_images` gives them.
+    variance : object, optional
+        As for `sfh_cnn.spectra.open_cube`.
     min_coverage : float, optional
         Bands of which the cube covers a smaller share (of the photons of a flat spectrum) are left out. What is
         missing is taken to have the mean flux density of the rest: for F555W and MUSE (85 per cent) an error of a few

@@ -106,19 +106,22 @@ class Cube:
 
     Parameters
     ----------
-    flux, noise, bad : object
-        Planes of flux density, its uncertainty and a mask (not 0 is bad), each with ``shape`` (n_wave, n_y, n_x) and
-        ``read(planes, y0, y1)``. ``noise`` and ``bad`` may be None.
+    flux : object
+        Planes of flux density, with ``shape`` (n_wave, n_y, n_x) and ``read(planes, y0, y1)``.
     spectral_axis : `~astropy.units.Quantity`, shape (n_wave,)
         Observed wavelengths, as stored.
     unit : `~astropy.units.Unit`
         Of the flux; of one spaxel, if it was a surface brightness and the WCS is known.
     wcs : `~astropy.wcs.WCS` or None
         Celestial coordinates.
+    noise : object or None
+        Planes of the uncertainty.
     noise_kind : {"variance", "ivar", "std"}
         What ``noise`` is.
     noise_factor : float
         Brings it to the unit of the flux (to the power of its kind).
+    bad : object or None
+        Planes of a mask; not 0 is bad.
     bad_bits : int or None
         Bits of ``bad`` that count; None for all.
     medium : {"air", "vacuum"} or None
@@ -127,6 +130,11 @@ class Cube:
         What the cube itself says.
     name : str
         For messages and the record.
+
+    Raises
+    ------
+    SFHCNNError
+        If shapes do not agree.
     """
 
     flux: object
