@@ -310,8 +310,8 @@ class SFHPredictor:
         cube : str, `~pathlib.Path`, SpectralCube, `~specutils.Spectrum` or tuple
             A FITS file of MUSE, PHANGS-MUSE, MaNGA (LOGCUBE) or CALIFA, or an object; see
             `sfh_cnn.spectra.open_cube`.
-        variance, mask : optional
-            Replace those of the cube; see `sfh_cnn.spectra.open_cube`.
+        variance : optional
+            Replaces that of the cube; see `sfh_cnn.spectra.open_cube`.
         images : dict, optional
             From band name to a pair of Quantities (n_y, n_x), flux density per spaxel and its error, on the pixels of
             the cube and at its resolution, NaN where there is none; `sfh_cnn.photometry.match_images` makes them.
@@ -323,7 +323,11 @@ class SFHPredictor:
             a table of nGIST, an image. By default every spaxel is predicted on its own.
         redshift : float, optional
             Of the galaxy; by default the cube's own.
-        distance, ebv, calibration_error, medium, line_mask : optional
+        distance, ebv, calibration_error : optional
+            As in `predict`.
+        mask : ndarray of bool, shape (n_wave, n_y, n_x), optional
+            True marks bad pixels; replaces that of the cube.
+        medium, line_mask : optional
             As in `predict`.
         target_snr : float, optional
             Make bins of this S/N per pixel (mean signal over rms error at 5300-5500 Angstrom, observed).
