@@ -84,18 +84,20 @@ def _plain(data):
 
 
 def table_of(header, rows, title=None):
-    """Print a table; the first column is aligned left, the others right."""
+    """Print a table; columns that begin with numbers are aligned right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    rows = list(rows)
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
+        is_number = all(row[i][:1] in "+-0123456789" for row in rows)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    # A pipe has no width of its own; nothing is cut there.
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    # A pipe has no width of its own.
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
 
 
 def refuse_existing(overwrite, *paths):

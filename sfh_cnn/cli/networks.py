@@ -170,7 +170,7 @@ def _print_card(predictor):
         ("age bins", f"{contract.n_age}, 0 to {contract.age_edges_yr[-1] / 1e9:.3g} Gyr"),
         ("[M/H]", f"{low:g} to {high:g} dex"),
         ("IMF", contract.imf),
-        *[("stellar library", _library_text(library)) for library in contract.libraries],
+        *[row for library in contract.libraries for row in _library_rows(library)],
         *[(f"domain: {name}", _range_text(value)) for name, value in contract.domain.items()],
         *[
             (f"training: {name}", str(training[name]))
@@ -185,8 +185,10 @@ def _print_card(predictor):
         _print_accuracy(contract.accuracy)
 
 
-def _library_text(library):
-    return f"{library['name']} ({library['license']}; {library['reference']}; SHA-256 {library['sha256'][:12]}...)"
+def _library_rows(library):
+    yield "stellar library", f"{library['name']}, SHA-256 {library['sha256']}"
+    yield "  reference", library["reference"]
+    yield "  licence", library["license"]
 
 
 def _range_text(value):

@@ -14,11 +14,11 @@ __all__ = ["is_file", "load_predictor", "predict"]
 _EXAMPLE = "example"
 #: What a table of several spectra shows.
 _COLUMNS = {
-    "mass_weighted_age": "age (mass)",
-    "light_weighted_age": "age (light)",
-    "mass_weighted_metallicity": "[M/H] (mass)",
-    "light_weighted_metallicity": "[M/H] (light)",
-    "a_v": "A_V",
+    "mass_weighted_age": "age (mass) [Gyr]",
+    "light_weighted_age": "age (light) [Gyr]",
+    "mass_weighted_metallicity": "[M/H] (mass) [dex]",
+    "light_weighted_metallicity": "[M/H] (light) [dex]",
+    "a_v": "A_V [mag]",
 }
 
 

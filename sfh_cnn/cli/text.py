@@ -4,7 +4,7 @@ __all__ = ["flag_meanings", "interval_text", "result_to_json"]
 
 
 def interval_text(result, name):
-    """Value, errors and unit of a quantity of a single spectrum.
+    """Value and errors of a quantity of a single spectrum, in its unit.
 
     Parameters
     ----------
@@ -15,13 +15,13 @@ def interval_text(result, name):
     -------
     str
     """
-    from sfh_cnn.results import QUANTITIES, format_interval
+    from sfh_cnn.results import format_interval
 
     value = getattr(result, name).value
     lower, upper = (bound.value for bound in result.interval(name))
     number, plus, minus, exponent = format_interval(float(value), float(lower), float(upper))
     power = f" 1e{exponent}" if exponent else ""
-    return f"{number} {plus} {minus}{power} {QUANTITIES[name].unit}".rstrip()
+    return f"{number} {plus} {minus}{power}"
 
 
 def flag_meanings(result):

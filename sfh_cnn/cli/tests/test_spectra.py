@@ -77,6 +77,7 @@ def test_several_spectra_make_one_result(run, tmp_path, network_file, spectrum_f
     result = SFHResult.read(output)
     assert "galaxy.ecsv" in text
     assert "0.0858" in text
+    assert "[M/H] (mass) [dex]" in text  # brackets are no markup
     assert_allclose(result.redshift, [0.0858, 0.08])
     assert result.draws(7).mass_fraction.shape == (2, 7, 16)
     assert figure.read_bytes().count(b"/Type /Page ") == 2
