@@ -115,7 +115,7 @@ class Fitter:
         Returns
         -------
         dict
-            ``mass_fraction`` (n_age,), the four means, ``a_v`` and ``cpu_s``.
+            ``mass_fraction`` (n_age,), the four means, ``a_v``, ``chi2`` (reduced) and ``cpu_s``.
         """
         scale = np.median(flux[~mask])
         good = log_rebin(self.ends, mask.astype(float))[0] < 0.01
@@ -150,7 +150,7 @@ class Fitter:
             )
         cpu_s = time.process_time() - start
         a_v = np.nan if mode == "as PHANGS" else float(result.dust[0]["sol"][0])
-        return {**self._summary(result.weights), "a_v": a_v, "cpu_s": cpu_s}
+        return {**self._summary(result.weights), "a_v": a_v, "chi2": float(result.chi2), "cpu_s": cpu_s}
 
     def _summary(self, weights):
         """Fractions and means from light weights."""

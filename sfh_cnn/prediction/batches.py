@@ -6,19 +6,21 @@ import torch
 __all__ = ["run_network"]
 
 #: Batches of this size keep the working set in a CPU's cache.
-BATCH_SIZE = 256
+BATCH_SIZE = 128
 
 
 @torch.inference_mode()
-def run_network(network, inputs, good, advance, batch_size=BATCH_SIZE):
+def run_network(network, select, compare, good, advance, batch_size=BATCH_SIZE):
     """Predict the good rows; the others come out as NaN.
 
     Parameters
     ----------
     network : callable
         Eager or scripted network.
-    inputs : tuple of ndarray
-        Arguments of `SFHNet.forward`, spectra first.
+    select : callable
+        Gives the arguments of `SFHNet.forward` as arrays, spectra first, for an array of rows.
+    compare : callable
+        Called with the arguments and the outputs of each batch, as tensors in main memory; gives more outputs.
     good : ndarray of bool, shape (n_spec,)
         Rows to predict.
     advance : callable
@@ -29,20 +31,20 @@ def run_network(network, inputs, good, advance, batch_size=BATCH_SIZE):
     Returns
     -------
     dict of ndarray
-        The network's outputs for all rows.
+        The network's outputs, and those of ``compare``, for all rows.
     """
     device = next(iter(network.parameters())).device
     rows = np.flatnonzero(good)
     out = {}
     for start in range(0, max(len(rows), 1), batch_size):
         chosen = rows[start : start + batch_size]
-        batch = [torch.from_numpy(np.ascontiguousarray(value[chosen])).to(device) for value in inputs]
+        batch = [torch.from_numpy(np.ascontiguousarray(value)) for value in select(chosen)]
         if not len(chosen):  # nothing to predict: one blank row tells the shapes
-            batch = [torch.zeros((1, *value.shape[1:]), dtype=part.dtype) for value, part in zip(inputs, batch, strict=True)]
-            batch = [part.to(device) for part in batch]
-        for name, value in network(*batch).items():
+            batch = [torch.zeros((1, *value.shape[1:]), dtype=value.dtype) for value in batch]
+        outputs = {name: value.cpu() for name, value in network(*[value.to(device) for value in batch]).items()}
+        for name, value in (outputs | compare(batch, outputs)).items():
             if name not in out:
                 out[name] = np.full((len(good), *value.shape[1:]), np.nan, dtype=np.float32)
-            out[name][chosen] = value.cpu().numpy()[: len(chosen)]
+            out[name][chosen] = value.numpy()[: len(chosen)]
         advance(len(chosen))
     return out

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sfh_cnn.core import build_config
-from sfh_cnn.core.constants import C_KMS, V_WINDOW_AA
+from sfh_cnn.core.constants import C_KMS, SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.network import from_variables
 from sfh_cnn.photometry import band_matrix
 from sfh_cnn.spectra import broadening_operator
@@ -43,17 +43,21 @@ class Engine:
         self.wave_aa, self.edges_aa = grid.wave_aa, grid.edges_aa
         instrument = self.contract.synthesis.get("instrument", {})
         self.instrument = build_config(instrument, InstrumentConfig, where="instrument in the model card")
-        self._dust = torch.from_numpy(attenuation_curve("calzetti", self.wave_aa))
+        self._log_dust = torch.from_numpy(-0.4 * np.log(10) * attenuation_curve("calzetti", self.wave_aa)).float()
         n_coarse = self.templates.coarse_basis.shape[1]
         first, step = (float(value) for value in self.templates.coarse_wave_aa)
         self.coarse_wave_aa = first + step * np.arange(n_coarse)
         self._coarse_dust = torch.from_numpy(attenuation_curve("calzetti", self.coarse_wave_aa))
         windows = line_windows(_LINE_HALF_WIDTH_KMS)
         near_line = ((self.wave_aa >= windows[:, :1]) & (self.wave_aa <= windows[:, 1:])).any(axis=0)
-        self._off_line = torch.from_numpy(~near_line)
+        self._off_line = torch.from_numpy((~near_line).astype(np.float32))
         x = np.linspace(-1, 1, len(self.wave_aa))
         legendre = np.polynomial.legendre.legvander(x, _POLYNOMIAL_ORDER)
         self._polynomials = torch.from_numpy(legendre.T.astype(np.float32))
+        self._products = (self._polynomials[:, None] * self._polynomials).flatten(0, 1).T  # (n_wave, n_term^2)
+        in_window = (self.wave_aa >= V_WINDOW_AA[0]) & (self.wave_aa <= V_WINDOW_AA[1])
+        self._in_window = torch.from_numpy(in_window)
+        self._sigma_nodes = torch.from_numpy(_SIGMA_NODES_KMS.astype(np.float32))
         self._broadened = {}
 
     # ---- joint posterior ---------------------------------------------------------------------------------------
@@ -147,44 +151,19 @@ class Engine:
             As `reconstruct`.
         """
         values = {name: torch.as_tensor(np.asarray(value, dtype=np.float32)) for name, value in values.items()}
-        weights = self.templates.node_weights(values["metallicity"]) * values["mass_fraction"][..., None]
-        coefficients = torch.tensordot(weights, self.templates.coefficients, 2)  # (n_spec, rank)
-        node = np.abs(values["velocity_dispersion"].numpy()[:, None] - _SIGMA_NODES_KMS).argmin(axis=1)
-        model = torch.zeros(len(coefficients), len(self.wave_aa))
-        for i in np.unique(node):
-            rows = torch.from_numpy(np.flatnonzero(node == i))
-            model[rows] = coefficients[rows] @ self._basis(int(i))
-        model = self._shift(model, values["velocity"])
-        model = model * 10 ** (-0.4 * values["a_v"][:, None] * self._dust)
-
-        data = torch.as_tensor(np.where(mask, 0.0, flux), dtype=torch.float32)
-        level = data.abs().mean(1, keepdim=True).clamp(min=1e-38)  # keeps squares of 1e-17 in range
-        data = data / level
-        err = torch.as_tensor(np.where(mask, 1.0, flux_err), dtype=torch.float32) / level
-        calibration = torch.as_tensor(np.asarray(calibration_error, dtype=np.float32))[:, None]
-        weight = torch.as_tensor(~np.asarray(mask)) * self._off_line / (err**2 + (calibration * data) ** 2)
-        model = model / model.mean(1, keepdim=True).clamp(min=1e-38)
-        basis = self._polynomials
-        n_term = len(basis)
-        products = (basis[:, None] * basis[None]).flatten(0, 1)  # (n_term^2, n_wave)
-        matrix = ((weight * model**2) @ products.T).view(-1, n_term, n_term)
-        vector = (weight * model * data) @ basis.T
-        ridge = 1e-6 * matrix.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
-        matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
-        # The fit is in float64: S/N 200 over 3000 pixels leaves float32 few digits.
-        solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
-        model_scaled = model * (solution @ basis)
-        n_valid = (weight > 0).sum(1)
-        chi2 = (weight * (data - model_scaled) ** 2).sum(1) / (n_valid - n_term).clamp(min=1)
+        mask = torch.as_tensor(np.asarray(mask))
+        data, err = (torch.as_tensor(np.asarray(value, dtype=np.float32)) for value in (flux, flux_err))
+        calibration = torch.as_tensor(np.asarray(calibration_error, dtype=np.float32))
+        weights, stars = self._stars(values)
+        model_scaled, level, chi2 = self._fit(stars, data, err, mask, calibration)
 
         coarse = torch.tensordot(weights, self.templates.coarse_coefficients, 2) @ self.templates.coarse_basis
         coarse = coarse * 10 ** (-0.4 * values["a_v"][:, None] * self._coarse_dust)
         # Bands share the grey level of the spectrum: the mean over the V window.
         window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
-        in_window = (self.wave_aa >= V_WINDOW_AA[0]) & (self.wave_aa <= V_WINDOW_AA[1])
-        in_window = in_window if in_window.any() else np.ones_like(in_window)
+        in_window = self._in_window if self._in_window.any() else torch.ones_like(self._in_window)
         grey = (model_scaled[:, in_window].mean(1) / coarse[:, window].mean(1)).numpy()
-        bands = np.empty((len(model), self.contract.n_band))
+        bands = np.empty((len(coarse), self.contract.n_band))
         for value in np.unique(redshift):
             rows = np.flatnonzero(redshift == value)
             matrix = band_matrix(self.coarse_wave_aa, self.contract.bands, float(value))
@@ -195,6 +174,75 @@ class Engine:
             "band_flux": bands * level,
             "reduced_chi2": chi2.numpy(),
         }
+
+    def compare(self, batch, outputs):
+        """How well a batch of predictions describes its spectra, for `run_network`.
+
+        Parameters
+        ----------
+        batch : list of Tensor
+            Arguments of `SFHNet.forward`.
+        outputs : dict of Tensor
+            What it gave.
+
+        Returns
+        -------
+        dict of Tensor
+            ``reduced_chi2`` (n_spec,), as `model`; ``v_flux`` (n_spec,), mean flux density in the V window, where
+            the model stands in for masked pixels.
+        """
+        flux, flux_err, mask, _, _, _, calibration = batch
+        middle = outputs["scalar_quantiles"].shape[-1] // 2
+        scalars = dict(zip(SCALAR_NAMES, outputs["scalar_quantiles"][..., middle].unbind(1), strict=True))
+        values = {
+            "mass_fraction": outputs["mass_fraction"],
+            "metallicity": outputs["metallicity_quantiles"][..., middle],
+            "a_v": scalars["a_v"].clamp(min=0.0),
+            "velocity_dispersion": scalars["velocity_dispersion"].clamp(min=0.0),
+            "velocity": scalars["velocity"],
+        }
+        model, level, chi2 = self._fit(self._stars(values)[1], flux, flux_err, mask, calibration)
+        window = self._in_window
+        v_flux = torch.where(mask[:, window], model[:, window] * level, flux[:, window]).mean(1)
+        return {"reduced_chi2": chi2, "v_flux": v_flux}
+
+    def _stars(self, values):
+        """Weights of the templates, (n_spec, n_age, n_met), and spectra of dimmed and broadened stars."""
+        weights = self.templates.node_weights(values["metallicity"]) * values["mass_fraction"][..., None]
+        coefficients = torch.tensordot(weights, self.templates.coefficients, 2)  # (n_spec, rank)
+        node = (values["velocity_dispersion"][:, None] - self._sigma_nodes).abs().argmin(1)
+        model = torch.empty(len(coefficients), len(self.wave_aa))
+        for i in node.unique().tolist():
+            rows = (node == i).nonzero()[:, 0]
+            model[rows] = coefficients[rows] @ self._basis(i)
+        model = self._shift(model, values["velocity"])
+        return weights, model.mul_(torch.exp(values["a_v"][:, None] * self._log_dust))
+
+    def _fit(self, model, flux, flux_err, mask, calibration_error):
+        """Multiply stars by the polynomial that fits; overwrites them.
+
+        Returns the model and the level (n_spec, 1) by which it is to be multiplied, and the reduced chi2 (n_spec,).
+        """
+        valid = 1.0 - mask.to(torch.uint8).to(torch.float32)
+        data = (flux * valid).nan_to_num_(0.0, 0.0, 0.0)
+        level = data.abs().mean(1, keepdim=True).clamp_(min=1e-38)  # keeps squares of 1e-17 in range
+        data /= level
+        weight = torch.where(mask, 1.0, flux_err).div_(level).square_()
+        weight.addcmul_(data * calibration_error[:, None], data * calibration_error[:, None])
+        weight = weight.reciprocal_().mul_(valid).mul_(self._off_line)
+        model /= model.mean(1, keepdim=True).clamp(min=1e-38)
+        basis, n_term = self._polynomials, len(self._polynomials)
+        weighted = weight * model
+        matrix = ((weighted * model) @ self._products).view(-1, n_term, n_term)
+        vector = weighted.mul_(data) @ basis.T
+        ridge = 1e-6 * matrix.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+        matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
+        # The fit is in float64: S/N 200 over 3000 pixels leaves float32 few digits.
+        solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
+        model *= solution @ basis
+        n_valid = valid @ self._off_line
+        chi2 = (data - model).square_().mul_(weight).sum(1) / (n_valid - n_term).clamp(min=1)
+        return model, level, chi2
 
     def _basis(self, node):
         """Template basis on the network's pixels for one velocity dispersion; made when first needed."""

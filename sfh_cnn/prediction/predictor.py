@@ -7,7 +7,7 @@ import astropy.units as u
 import numpy as np
 
 from sfh_cnn.core import ContractError, CoverageError, Flag, NetworkFileError, SFHCNNError, progress, to_plain
-from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
+from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import load_artifact
 from sfh_cnn.photometry import read_photometry
 from sfh_cnn.results import SFHResult
@@ -225,30 +225,27 @@ class SFHPredictor:
             pivots = np.array(self.contract.band_pivots_aa)
             band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
 
-        # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
-        bad = spectra.mask | ~(np.isfinite(err_obs) & (err_obs > 0)) | ~np.isfinite(flux_obs)
-        unit = _scale(flux_obs, bad)[:, None]
-        spectra = _replaced(spectra, flux_obs / unit, np.where(bad, 1.0, err_obs) / unit, bad)
+        spectra = dataclasses.replace(spectra, flux=flux_obs, flux_err=err_obs)
         flux, flux_err, mask = spectra.resample(self.contract.wavelength_grid)
         if line_mask is not None:
             mask |= self._near_lines(line_mask)
-        snr = self._check(spectra, flux, flux_err, mask, flags)
+        snr, level = self._check(spectra, flux, flux_err, mask, flags)
         good = (flags & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
         if not good.any():
             self._raise_if_no_overlap(spectra)
 
-        inputs = (
-            flux,
-            flux_err,
-            mask,
-            (band_flux / unit).astype(np.float32),
-            (band_flux_err / unit).astype(np.float32),
-            np.nan_to_num(redshift).astype(np.float32),
-            calibration.astype(np.float32),
-        )
+        # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
+        unit = np.exp2(np.floor(np.log2(np.where(good, level, 1.0))))
+        singles = [np.nan_to_num(redshift).astype(np.float32), calibration.astype(np.float32)]
+
+        def select(rows):
+            per_unit = (1.0 / unit[rows, None]).astype(np.float32)
+            bands = [(values[rows] / unit[rows, None]).astype(np.float32) for values in (band_flux, band_flux_err)]
+            return flux[rows] * per_unit, flux_err[rows] * per_unit, mask[rows], *bands, *(one[rows] for one in singles)
+
         shown = n_spec > 10_000 if progress_bar is None else progress_bar
         with progress(int(good.sum()), "predicting", enabled=None if shown else False) as advance:
-            out = run_network(self._program, inputs, good, advance, batch_size)
+            out = run_network(self._program, select, self.engine.compare, good, advance, batch_size)
         arrays = self._arrays(out)
         arrays |= {
             "flags": flags,
@@ -256,19 +253,18 @@ class SFHPredictor:
             "redshift": redshift,
             "calibration_error": calibration,
             "distance_mpc": _distance_mpc(distance, redshift, spectra.relative),
+            "reduced_chi2": out["reduced_chi2"].astype(float),
+            "v_flux": out["v_flux"] * unit,
         }
-        model = self._reconstruct(arrays, flux, flux_err, mask, good)
-        arrays["reduced_chi2"] = model["reduced_chi2"]
-        arrays["v_flux"] = self._v_flux(flux, mask, model["flux"]) * unit[:, 0]
         flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
         limit = self.contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
-        flags[good & (model["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
+        flags[good & (arrays["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
         kept = None
         if keep_spectra:
             kept = {
                 "wave_aa": self.contract.wavelength_grid.wave_aa,
-                "flux": flux * unit,
-                "flux_err": flux_err * unit,
+                "flux": flux,
+                "flux_err": flux_err,
                 "mask": mask,
                 "band_flux": band_flux,
                 "band_flux_err": band_flux_err,
@@ -401,22 +397,14 @@ class SFHPredictor:
         return ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
 
     def _check(self, spectra, flux, flux_err, mask, flags):
-        """Set the flags that the data alone decide; return the S/N per pixel."""
+        """Set the flags that the data alone decide; return the S/N per pixel and the mean flux."""
         domain, n_wave = self.contract.domain, flux.shape[1]
-        n_valid = n_wave - mask.sum(axis=1)
-        clean = np.where(mask, np.nan, flux)
-        with np.errstate(invalid="ignore"):
-            empty = n_valid == 0
-            clean[empty] = 0.0
-            level = np.nanmean(clean, axis=1)
-            clean[empty] = np.nan
-            ratio = clean / flux_err
-            ratio[empty] = 0.0
-            snr = np.nanmedian(ratio, axis=1)
-            negative = np.mean(ratio < -3, axis=1) * n_wave / np.maximum(n_valid, 1)
-        flags[empty | ~(level > 0)] |= Flag.NO_DATA
+        blocks = [slice(start, start + BATCH_SIZE) for start in range(0, max(len(flux), 1), BATCH_SIZE)]
+        parts = [_statistics(flux[rows], flux_err[rows], mask[rows]) for rows in blocks]
+        n_valid, span, level, snr, negative = (np.concatenate(part) for part in zip(*parts, strict=True))
+        flags[(n_valid == 0) | ~(level > 0)] |= Flag.NO_DATA
         flags[n_valid < 0.5 * domain["min_coverage"] * n_wave] |= Flag.FEW_PIXELS
-        covered = _span(~mask) / n_wave
+        covered = span / n_wave
         flags[covered < _FULL_COVERAGE] |= Flag.PARTIAL_COVERAGE
         flags[covered < 0.8 * domain["min_coverage"]] |= Flag.FEW_PIXELS
         flags[negative > _NEGATIVE_SHARE] |= Flag.NEGATIVE_FLUX
@@ -424,7 +412,7 @@ class SFHPredictor:
         flags[(snr < low) | (snr > high)] |= Flag.SNR_OUTSIDE
         low, high = domain["redshift"]
         flags[~((spectra.redshift >= low) & (spectra.redshift <= high))] |= Flag.REDSHIFT_OUTSIDE
-        return snr
+        return snr, level
 
     def _raise_if_no_overlap(self, spectra):
         """An input that can never give a number is an error, not a row of NaN."""
@@ -465,38 +453,6 @@ class SFHPredictor:
         arrays["surviving_fraction"][~np.isfinite(median)] = np.nan
         return arrays
 
-    def _reconstruct(self, arrays, flux, flux_err, mask, good, block=1024):
-        """Model spectra of the good rows, NaN elsewhere."""
-        model_flux = np.full(flux.shape, np.nan, dtype=np.float32)
-        chi2 = np.full(len(flux), np.nan)
-        rows = np.flatnonzero(good)
-        middle = arrays["q_a_v"].shape[-1] // 2
-        for start in range(0, len(rows), block):
-            chosen = rows[start : start + block]
-            values = {
-                "mass_fraction": arrays["mass_fraction"][chosen],
-                "metallicity": arrays["q_metallicity"][chosen, :, middle],
-                **{
-                    name: arrays[f"q_{name}"][chosen, middle] for name in ("a_v", "velocity_dispersion", "velocity")
-                },
-            }
-            model = self.engine.model(
-                values,
-                flux[chosen],
-                flux_err[chosen],
-                mask[chosen],
-                arrays["redshift"][chosen],
-                arrays["calibration_error"][chosen],
-            )
-            model_flux[chosen], chi2[chosen] = model["flux"], model["reduced_chi2"]
-        return {"flux": model_flux, "reduced_chi2": chi2}
-
-    def _v_flux(self, flux, mask, model):
-        """Mean flux density in the rest V window; the model stands in for masked pixels."""
-        wave_aa = self.contract.wavelength_grid.wave_aa
-        window = (wave_aa >= V_WINDOW_AA[0]) & (wave_aa <= V_WINDOW_AA[1])
-        return np.where(mask[:, window], model[:, window], flux[:, window]).mean(axis=1).astype(float)
-
     def _meta(self, spectra):
         from sfh_cnn import __version__
 
@@ -524,22 +480,28 @@ def _per_spectrum(value, n_spec, name):
     return np.broadcast_to(value, (n_spec,)).copy()
 
 
-def _scale(flux, bad):
-    """A power of two near the mean flux of each spectrum, (n_spec,)."""
-    typical = np.abs(np.where(bad, 0.0, flux)).mean(axis=1, dtype=float)
-    usable = (typical > 0) & np.isfinite(typical)
-    return np.exp2(np.floor(np.log2(np.where(usable, typical, 1.0))))
+def _statistics(flux, flux_err, mask):
+    """Numbers of a block of spectra, each (n_spec,).
 
-
-def _replaced(spectra, flux, flux_err, mask):
-    return dataclasses.replace(spectra, flux=np.where(mask, 0.0, flux), flux_err=flux_err, mask=mask)
-
-
-def _span(valid):
-    """Pixels between the first and the last valid one, (n_spec,)."""
-    first = valid.argmax(axis=1)
-    last = valid.shape[1] - valid[:, ::-1].argmax(axis=1)
-    return np.where(valid.any(axis=1), last - first, 0)
+    Valid pixels, pixels between the first and the last of them, mean flux, median S/N, and the share of valid pixels
+    that are negative by more than 3 sigma; 0 where no pixel is valid.
+    """
+    valid = ~mask
+    n_valid = valid.sum(axis=1)
+    some = np.maximum(n_valid, 1)
+    first, last = valid.argmax(axis=1), mask.shape[1] - valid[:, ::-1].argmax(axis=1)
+    span = np.where(n_valid > 0, last - first, 0)
+    level = np.where(valid, flux, 0.0).sum(axis=1, dtype=float) / some
+    ratio = np.divide(flux, flux_err, out=np.full_like(flux, np.inf), where=valid)
+    negative = (ratio < -3).sum(axis=1) / some
+    snr = np.zeros(len(flux))
+    for n in np.unique(n_valid[n_valid > 0]):  # masked pixels are the last ones in order
+        rows, half = np.flatnonzero(n_valid == n), n // 2
+        parted = np.partition(ratio[rows], half, axis=1)
+        upper = parted[:, half]
+        lower = upper if n % 2 else parted[:, :half].max(axis=1)
+        snr[rows] = 0.5 * (lower.astype(float) + upper)
+    return n_valid, span, level, snr, negative
 
 
 def _distance_mpc(distance, redshift, relative):

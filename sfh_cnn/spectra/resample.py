@@ -144,10 +144,9 @@ def _resample(flux, flux_err, mask, matrix, full, width_ratio):
         flux_out[block] = ((matrix @ values) * weight).T
         mask_out[block] = ~covered.T
         if flux_err is not None:
-            power = errors**2 * width_ratio
             if any_bad:
-                power[bad] = 0.0
-            err_out[block] = (np.sqrt(matrix @ power) * weight).T
+                errors[bad] = 0.0
+            err_out[block] = (np.sqrt(matrix @ (errors**2 * width_ratio)) * weight).T
     return flux_out, err_out, mask_out
 
 
