@@ -51,6 +51,8 @@ class TrainingConfig:
     n_worker: int = 1
     precision: str = "32-true"
     seed: int = 1
+    #: Released network whose weights the run starts from (``init_from``), for the record; empty for none.
+    started_from: str = ""
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
     def __post_init__(self):

@@ -111,6 +111,7 @@ def load_run(folder, libraries=None):
     steps = int(saved["global_step"])
     record = {
         "seed": config.training.seed,
+        **({"started_from": config.training.started_from} if config.training.started_from else {}),
         "n_steps": steps,
         "n_mocks_seen": steps * config.training.batch_size,
         "learning_curve": _learning_curve(folder / LOG_FOLDER),
