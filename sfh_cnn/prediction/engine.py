@@ -48,6 +48,9 @@ class Engine:
         first, step = (float(value) for value in self.templates.coarse_wave_aa)
         self.coarse_wave_aa = first + step * np.arange(n_coarse)
         self._coarse_dust = torch.from_numpy(attenuation_curve("calzetti", self.coarse_wave_aa))
+        position = (self.coarse_wave_aa - self.wave_aa[0]) / grid.step_aa
+        self._nearest = torch.from_numpy(np.clip(np.round(position), 0, len(self.wave_aa) - 1).astype(np.int64))
+        self._shared = torch.from_numpy((position >= 0) & (position <= len(self.wave_aa) - 1))
         windows = line_windows(_LINE_HALF_WIDTH_KMS)
         near_line = ((self.wave_aa >= windows[:, :1]) & (self.wave_aa <= windows[:, 1:])).any(axis=0)
         self._off_line = torch.from_numpy((~near_line).astype(np.float32))
@@ -155,14 +158,13 @@ class Engine:
         data, err = (torch.as_tensor(np.asarray(value, dtype=np.float32)) for value in (flux, flux_err))
         calibration = torch.as_tensor(np.asarray(calibration_error, dtype=np.float32))
         weights, stars = self._stars(values)
-        model_scaled, level, chi2 = self._fit(stars, data, err, mask, calibration)
+        model_scaled, level, chi2, bend = self._fit(stars, data, err, mask, calibration)
 
         coarse = torch.tensordot(weights, self.templates.coarse_coefficients, 2) @ self.templates.coarse_basis
         coarse = coarse * 10 ** (-0.4 * values["a_v"][:, None] * self._coarse_dust)
-        # Bands share the grey level of the spectrum: the mean over the V window.
-        window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
-        in_window = self._in_window if self._in_window.any() else torch.ones_like(self._in_window)
-        grey = (model_scaled[:, in_window].mean(1) / coarse[:, window].mean(1)).numpy()
+        # Bands share the level of the spectrum and its polynomial, which goes on as a constant beyond its ends.
+        coarse = coarse * bend[:, self._nearest]
+        grey = (model_scaled.mean(1) / coarse[:, self._shared].mean(1)).numpy()
         bands = np.empty((len(coarse), self.contract.n_band))
         for value in np.unique(redshift):
             rows = np.flatnonzero(redshift == value)
@@ -201,7 +203,7 @@ class Engine:
             "velocity_dispersion": scalars["velocity_dispersion"].clamp(min=0.0),
             "velocity": scalars["velocity"],
         }
-        model, level, chi2 = self._fit(self._stars(values)[1], flux, flux_err, mask, calibration)
+        model, level, chi2, _ = self._fit(self._stars(values)[1], flux, flux_err, mask, calibration)
         window = self._in_window
         v_flux = torch.where(mask[:, window], model[:, window] * level, flux[:, window]).mean(1)
         return {"reduced_chi2": chi2, "v_flux": v_flux}
@@ -221,7 +223,8 @@ class Engine:
     def _fit(self, model, flux, flux_err, mask, calibration_error):
         """Multiply stars by the polynomial that fits; overwrites them.
 
-        Returns the model and the level (n_spec, 1) by which it is to be multiplied, and the reduced chi2 (n_spec,).
+        Returns the model and the level (n_spec, 1) by which it is to be multiplied, the reduced chi2 (n_spec,) and
+        the polynomial (n_spec, n_wave).
         """
         valid = 1.0 - mask.to(torch.uint8).to(torch.float32)
         data = (flux * valid).nan_to_num_(0.0, 0.0, 0.0)
@@ -239,10 +242,11 @@ class Engine:
         matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
         # The fit is in float64: S/N 200 over 3000 pixels leaves float32 few digits.
         solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
-        model *= solution @ basis
+        bend = solution @ basis
+        model *= bend
         n_valid = valid @ self._off_line
         chi2 = (data - model).square_().mul_(weight).sum(1) / (n_valid - n_term).clamp(min=1)
-        return model, level, chi2
+        return model, level, chi2, bend
 
     def _basis(self, node):
         """Template basis on the network's pixels for one velocity dispersion; made when first needed."""
