@@ -543,3 +543,17 @@ def test_prediction_imports_nothing_of_training():
     loaded = json.loads(done.stdout)
     unwanted = ("sfh_cnn.training", "lightning", "pytorch_lightning", "matplotlib", "dask", "specutils", "photutils")
     assert not [name for name in loaded if name in unwanted]
+
+
+def test_reconstructed_bands_belong_to_the_reconstructed_spectrum():
+    """F814W of the example, of which the spectrum covers most, is the mean of the reconstruction over it."""
+    from sfh_cnn.examples import load_example_photometry, load_example_spectrum
+    from sfh_cnn.photometry import band_matrix
+
+    released = SFHPredictor.pretrained()
+    result = released.predict(load_example_spectrum(), load_example_photometry(), ebv=0.45)
+    model = result.reconstruct()
+    weights = band_matrix(model.wavelength.value, ["F814W"], float(result.redshift))[:, 0]
+    assert weights.sum() > 0.7
+    mean = model.flux.value @ weights / weights.sum()
+    assert model.band_flux.value[released.contract.bands.index("F814W")] == pytest.approx(mean, rel=0.05)
