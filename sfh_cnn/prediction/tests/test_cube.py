@@ -1,6 +1,8 @@
 """predict_cube against spectra taken out of the cube by hand, in every way that a cube can come."""
 
+import importlib.util
 import warnings
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -14,7 +16,7 @@ from specutils import Spectrum
 from sfh_cnn.core import CoverageError, Flag, SFHCNNError
 from sfh_cnn.prediction import cube as cube_module
 from sfh_cnn.results import SFHMaps
-from sfh_cnn.spectra import Cube, open_cube
+from sfh_cnn.spectra import Cube, extract_aperture, open_cube, read_muse_cube
 
 from .mock_cube import N_X, N_Y, REDSHIFT, WAVE_AA, make_mock_cube
 
@@ -322,3 +324,18 @@ def test_without_uncertainties_the_noise_is_that_of_the_spectra(predictor, mock,
     assert open_cube(tmp_path / "cube.fits").noise is None
     snr = np.median(mock.flux[:, 4, 5]) / 6
     assert maps.snr[4, 5].value == pytest.approx(snr, rel=0.3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mpdaf") is None, reason="the real cube comes with mpdaf")
+def test_the_real_minicube(predictor):
+    """A bin of a real cube is the aperture of the same spaxels."""
+    path = Path(importlib.util.find_spec("mpdaf").origin).parent / "data" / "sdetect" / "minicube.fits"
+    maps = predictor.predict_cube(path, redshift=0.0857, target_snr=8)
+    assert maps.result.n_spec > 5
+    assert (maps.bin_id >= 0).mean() > 0.9
+    cube = read_muse_cube(path)
+    number = maps.bin_id[17, 21]
+    aperture = extract_aperture(cube, maps.bin_id == number)
+    by_hand = predictor.predict(aperture, redshift=0.0857)
+    assert_allclose(maps.result.v_flux[number].value, by_hand.v_flux.value, rtol=0.01)
+    assert_allclose(maps.result.snr[number], by_hand.snr, rtol=0.02)
