@@ -101,7 +101,7 @@ class Fitter:
         if len(bands):
             self.band_flux, self.band_lam = templates.bands(bands, redshift)
 
-    def fit(self, mode, flux, flux_err, mask, band_flux=None, band_flux_err=None):
+    def fit(self, mode, flux, flux_err, mask, band_flux=None, band_flux_err=None, mdegree=0):
         """Fit one spectrum.
 
         Parameters
@@ -111,6 +111,8 @@ class Fitter:
         flux, flux_err, mask : ndarray, shape (n_wave,)
         band_flux, band_flux_err : ndarray, shape (n_band,), optional
             In the unit of ``flux``.
+        mdegree : int, optional
+            Order of multiplicative polynomials, where the mode says nothing.
 
         Returns
         -------
@@ -146,7 +148,7 @@ class Fitter:
             if "regularised" in mode:
                 options |= {"regul": self.regul, "reg_dim": self.flux.shape[1:]}
             result = ppxf(
-                self.flux, galaxy, noise, self.velscale, [0.0, 100.0], degree=-1, mdegree=0, dust=dust, **options
+                self.flux, galaxy, noise, self.velscale, [0.0, 100.0], degree=-1, mdegree=mdegree, dust=dust, **options
             )
         cpu_s = time.process_time() - start
         a_v = np.nan if mode == "as PHANGS" else float(result.dust[0]["sol"][0])
