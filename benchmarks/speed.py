@@ -147,11 +147,11 @@ def run_python(code):
     """Wall seconds, CPU seconds and peak memory (MB) of a fresh interpreter."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     # VmHWM starts anew with the program; ru_maxrss remembers this one, which it was forked from.
-    code += "\nfor line in open('/proc/self/status'):\n    if line.startswith('VmHWM'): print(int(line.split()[1]) / 1024)"
+    code += "\nprint(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu, float(done.stdout.split()[-1])
+    return time.perf_counter() - start, cpu, float(done.stdout.split()[-1]) / 1024
 
 
 def start_speed():

@@ -39,6 +39,4 @@ class NetworkConfig:
         if self.block_px % 2:
             raise SFHCNNError(f"block_px must be even, got {self.block_px}")
         if self.n_token_channel % self.n_head:
-            raise SFHCNNError(
-                f"n_token_channel ({self.n_token_channel}) must be a multiple of n_head ({self.n_head})"
-            )
+            raise SFHCNNError(f"n_token_channel ({self.n_token_channel}) must be a multiple of n_head ({self.n_head})")

@@ -108,9 +108,7 @@ class SFHNet(nn.Module):
         self.n_quantity = 3 * n_age + len(SCALAR_NAMES)
         self.fractions = nn.Linear(c.n_latent, 2 * n_age)
         self.quantiles = nn.Linear(c.n_latent, self.n_quantity * self.n_level)
-        self.posterior = JointPosterior(
-            c.n_latent, n_age, n_hidden=c.n_hidden_per_variable, n_mixture=c.n_mixture
-        )
+        self.posterior = JointPosterior(c.n_latent, n_age, n_hidden=c.n_hidden_per_variable, n_mixture=c.n_mixture)
 
         # Scales of inputs and outputs, set from mocks before training, and calibration, set after it.
         self.register_buffer("block_mean", torch.zeros(3, n_block))

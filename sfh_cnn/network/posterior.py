@@ -108,9 +108,7 @@ class JointPosterior(nn.Module):
         everyone = torch.full((n_context,), -1)
         self.register_buffer("mask_1", (torch.cat([of_input, everyone]) < of_unit[:, None]).float(), persistent=False)
         self.register_buffer("mask_2", (torch.cat([of_unit, everyone]) <= of_unit[:, None]).float(), persistent=False)
-        self.register_buffer(
-            "mask_3", (torch.cat([of_unit, everyone]) <= of_output[:, None]).float(), persistent=False
-        )
+        self.register_buffer("mask_3", (torch.cat([of_unit, everyone]) <= of_output[:, None]).float(), persistent=False)
 
     def _parameters_of(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights, means and log widths (..., n_mixture) of the mixtures."""

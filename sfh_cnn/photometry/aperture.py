@@ -103,8 +103,7 @@ def measure_bands(images, apertures, *, errors=None, background=None, noise_corr
         image = read_image(source, (errors or {}).get(band), band)
         _check_pivot(image.header, bandpass)
         rows = [
-            _measure(image, shape, local, noise_correlation)
-            for shape, local in zip(apertures, background, strict=True)
+            _measure(image, shape, local, noise_correlation) for shape, local in zip(apertures, background, strict=True)
         ]
         flux, error, coverage = np.array(rows).T
         flux, error = to_flux_density(flux * image.unit, bandpass, error * image.unit, name=f"images[{band!r}]")

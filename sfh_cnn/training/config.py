@@ -57,9 +57,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         if self.chunk_size % self.batch_size:
-            raise SFHCNNError(
-                f"chunk_size ({self.chunk_size}) must be a multiple of batch_size ({self.batch_size})"
-            )
+            raise SFHCNNError(f"chunk_size ({self.chunk_size}) must be a multiple of batch_size ({self.batch_size})")
         for name in ("n_mocks", "batch_size", "learning_rate", "steps_per_epoch", "n_validation", "n_initial"):
             if not getattr(self, name) > 0:
                 raise SFHCNNError(f"{name} must be positive, got {getattr(self, name)}")
