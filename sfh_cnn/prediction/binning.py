@@ -105,7 +105,7 @@ def accrete_bins(signal, noise, target_snr, correlation):
 
     Parameters
     ----------
-    signal, noise, target_snr, correlation
+    signal, noise, target_snr, correlation : ndarray, ndarray, float, callable
         As in `bin_spaxels`.
 
     Returns

@@ -65,10 +65,11 @@ def predict_cube(
     ----------
     predictor : SFHPredictor
     source : `~sfh_cnn.spectra.Cube`
+    images, velocity, bins, redshift : see `SFHPredictor.predict_cube`
     options : dict
         Arguments of `SFHPredictor.predict`, the same for all spectra.
-    images, velocity, bins, redshift, target_snr, binning, snr_cut, noise_correlation, output, overwrite, progress_bar
-        See `SFHPredictor.predict_cube`.
+    target_snr, binning, snr_cut, noise_correlation : see `SFHPredictor.predict_cube`
+    output, overwrite, progress_bar : see `SFHPredictor.predict_cube`
 
     Returns
     -------
