@@ -211,7 +211,7 @@ class SFHMaps:
 
         Parameters
         ----------
-        center, inclination, position_angle
+        center, inclination, position_angle : optional
             As in `radius`.
         step : `~astropy.units.Quantity`
             Width of the annuli, an angle (pixels without a WCS) or, with distances, a length.
