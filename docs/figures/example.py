@@ -5,7 +5,7 @@ from pathlib import Path
 import astropy.units as u
 
 from sfh_cnn import SFHPredictor
-from sfh_cnn.examples import load_example_spectrum
+from sfh_cnn.examples import load_example_photometry, load_example_spectrum
 from sfh_cnn.plotting import plot_summary
 
 #: Foreground of the Milky Way towards Abell 478, mag.
@@ -13,6 +13,7 @@ E_BV = 0.45
 
 result = SFHPredictor.pretrained().predict(
     load_example_spectrum(),
+    photometry=load_example_photometry(),
     ebv=E_BV,
     distance=390 * u.Mpc,
     line_mask=500 * u.km / u.s,
