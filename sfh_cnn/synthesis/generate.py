@@ -274,7 +274,7 @@ class MockGenerator:
             "convolve the observed spectra to the library's resolution or use a sharper library"
         )
         if excess.max() < _LSF_EXCESS_KMS[1]:
-            log.info(text)
+            log.warning(text)
         else:
             warnings.warn(text, SFHCNNWarning, stacklevel=3)
 
