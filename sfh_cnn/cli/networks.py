@@ -87,7 +87,8 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
         artifact = load_artifact(network if is_file(network) else released_network(network)[0])
         libraries = read_libraries(artifact.contract.synthesis["libraries"], library_paths)
         trained, generator = artifact.network, released_mocks(artifact.contract, libraries)
-    accuracy = measure(trained, held_out_mocks(generator, "test", n_mocks))
+    mocks = held_out_mocks(generator, "test", n_mocks)
+    accuracy = measure(trained, mocks, age_edges_yr=generator.age_grid.edges_yr)
     if as_json:
         echo_json(accuracy)
     else:
@@ -98,9 +99,10 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
 @click.argument("run", type=click.Path(exists=True, file_okay=False))
 @click.option("--out", "output", required=True, type=click.Path(dir_okay=False), help="File of the network, .pt.")
 @click.option("--name", help="Name of the network. [default: that of the configuration]")
+@click.option("--note", help="A remark for the card.")
 @_n_mocks
 @common("threads", "library", "overwrite")
-def release(run, output, name, n_mocks, threads, library_paths, overwrite):
+def release(run, output, name, note, n_mocks, threads, library_paths, overwrite):
     """Calibrate and measure a trained network and write it to the one file that users load."""
     from sfh_cnn import training
     from sfh_cnn.diagnostics import evaluate as measure
@@ -113,7 +115,10 @@ def release(run, output, name, n_mocks, threads, library_paths, overwrite):
     training.calibrate(trained, training.held_out_mocks(generator, "calibration", n_mocks))
     templates = training.build_templates(generator.grid)
     engine = Engine(Artifact(trained, templates, generator.contract(), config.network, sha256=""))
-    accuracy = measure(trained, training.held_out_mocks(generator, "test", n_mocks), engine=engine)
+    mocks = training.held_out_mocks(generator, "test", n_mocks)
+    accuracy = measure(trained, mocks, engine=engine, age_edges_yr=generator.age_grid.edges_yr)
+    if note:
+        record["note"] = note
     training.release(
         trained, generator, config, output, accuracy=accuracy, record=record, name=name, overwrite=overwrite
     )
@@ -174,7 +179,16 @@ def _print_card(predictor):
         *[(f"domain: {name}", _range_text(value)) for name, value in contract.domain.items()],
         *[
             (f"training: {name}", str(training[name]))
-            for name in ("seed", "n_steps", "n_mocks_seen", "code_version", "released", "machine")
+            for name in (
+                "seed",
+                "started_from",
+                "n_steps",
+                "n_mocks_seen",
+                "code_version",
+                "released",
+                "machine",
+                "note",
+            )
             if name in training
         ],
     ]
@@ -222,3 +236,13 @@ def _print_accuracy(accuracy):
     if rows:
         header = ("mocks with", "number", "log age (mass)", "log age (light)", "[M/H] (mass)", "[M/H] (light)")
         table_of(header, rows, title="Scatter in dex, and share of truths inside the 68 % intervals")
+    if joint := accuracy.get("joint_posterior"):
+        held = ", ".join(
+            f"{name} {100 * entry['coverage']['68']:.0f} %"
+            for name, entry in joint.items()
+            if isinstance(entry, dict) and "coverage" in entry and name != "tarp"
+        )
+        click.echo(
+            f"joint draws on {joint['n_mocks']} mocks: 68 % intervals hold {held}; "
+            f"TARP deviates by {joint['tarp']['deviation']:.3f}"
+        )

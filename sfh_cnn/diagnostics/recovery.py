@@ -5,10 +5,14 @@ import numpy as np
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 from sfh_cnn.training import FALSE_ALARM_RATE, INPUT_NAMES, mad_std
 
+from .coverage import joint_coverage
+
 __all__ = ["evaluate", "predict_mocks", "score"]
 
 #: Central intervals whose coverage is measured, by the positions of their bounds among the stored quantiles.
 _INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
+#: Mocks on which joint draws are measured.
+_N_JOINT = 1000
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 
 
@@ -78,7 +82,7 @@ def score(prediction, truth, rows=slice(None)):
     return result
 
 
-def evaluate(network, mocks, batch_size=256, engine=None):
+def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
     """Measure a network on mocks: what the model card says.
 
     Parameters
@@ -90,12 +94,15 @@ def evaluate(network, mocks, batch_size=256, engine=None):
     batch_size : int, optional
     engine : `~sfh_cnn.prediction.Engine`, optional
         Also measure the reduced chi2 of reconstructions.
+    age_edges_yr : array, optional
+        Bin edges, yr; also measure the joint posterior on the first thousand mocks (see `joint_coverage`).
 
     Returns
     -------
     dict
         ``n_mocks``, ``overall``, and `score` by S/N tercile, with and without bands, by calibration error and
-        by coverage; with an engine ``reduced_chi2_limit``, which 1 per cent of the mocks exceed.
+        by coverage; with an engine ``reduced_chi2_limit``, which 1 per cent of the mocks exceed; with age edges
+        ``joint_posterior``.
     """
     prediction = predict_mocks(network, mocks, batch_size)
     truth = {name: mocks[name].numpy() for name in ("mass_fraction", "scalars")}
@@ -118,9 +125,14 @@ def evaluate(network, mocks, batch_size=256, engine=None):
         "more than 90 % of the pixels": covered > 0.9,
     }
     limit = {} if engine is None else {"reduced_chi2_limit": _chi2_limit(engine, prediction, mocks, batch_size)}
+    joint = {}
+    if age_edges_yr is not None:
+        few = {name: value[:_N_JOINT] for name, value in mocks.items()}
+        joint = {"joint_posterior": joint_coverage(network, few, age_edges_yr)}
     return {
         "n_mocks": len(snr),
         **limit,
+        **joint,
         "overall": score(prediction, truth),
         "groups": {name: score(prediction, truth, rows) for name, rows in groups.items() if rows.sum() >= 20},
     }

@@ -59,7 +59,7 @@ def test_card_and_evaluate_agree(run, run_folder, released_file):
 def test_screens_of_info_and_evaluate(run, released_file):
     """Grids, domain, libraries and numbers are there to read."""
     text = run("info", released_file)
-    for part in ("F438W, F814W", "domain: snr", "3 to 200", "toy", "mass_weighted_log_age", "S/N"):
+    for part in ("F438W, F814W", "domain: snr", "3 to 200", "toy", "mass_weighted_log_age", "S/N", "joint draws on"):
         assert part in text
     assert "light_weighted_metallicity" in run("evaluate", released_file, "--n-mocks", 200)
 
