@@ -52,7 +52,13 @@ def read_libraries(names, library_paths):
     Returns
     -------
     list of SSPLibrary
+
+    Raises
+    ------
+    SFHCNNError
+        If a library is not found by its name and has no path.
     """
+    from sfh_cnn.core import SFHCNNError
     from sfh_cnn.ssp import SSPLibrary
 
     places = dict(entry.partition("=")[::2] for entry in library_paths)
@@ -61,4 +67,12 @@ def read_libraries(names, library_paths):
             f"the configuration has no library {', '.join(unknown)}; it has {', '.join(names)}",
             param_hint="--library",
         )
-    return [SSPLibrary.read(places.get(name, name)) for name in names]
+    libraries = []
+    for name in names:
+        try:
+            libraries.append(SSPLibrary.read(places.get(name, name)))
+        except SFHCNNError as err:
+            if name in places:
+                raise
+            raise SFHCNNError(f"{err}; say where it lies with --library {name}=PATH") from err
+    return libraries

@@ -106,6 +106,7 @@ def test_mocks_on_disk_and_their_prior(run, tmp_path, config_file):
         (["train", "--preset", "quick", "--out", "x", "--library", "b=c"], "no library b", 2),
         (["release", ".", "--out", "x.pt"], "no training run", 1),
         (["evaluate", "nothing.pt"], "nothing.pt", 1),
+        (["train", "--config", "phangs-muse-hst", "--out", "x"], "--library e-miles=PATH", 1),
         (["info", "nothing.pt"], "nothing.pt", 1),
         (["synthesize", "--config", "quick"], "give --out with --n-mocks", 2),
     ],
