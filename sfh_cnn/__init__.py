@@ -15,6 +15,7 @@ _PUBLIC = {
     "SFHResult": "results",
     "SSPLibrary": "ssp",
     "citation": "references",
+    "conf": "core",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -40,7 +40,7 @@ _COLUMNS = {
 @click.option("--format", "format_name", help="Format of the spectra as specutils calls it. [default: recognised]")
 @click.option("--plot", "figure", type=click.Path(dir_okay=False), help="Picture (.png, .pdf); several spectra: .pdf.")
 @click.option("--draws", type=click.IntRange(min=0), default=0, help="Posterior draws to store per spectrum.")
-@click.option("--device", default="cpu", show_default=True, help="Device of torch, such as cuda.")
+@click.option("--device", help="Device of torch, such as cuda. [default: that of the settings, or cpu]")
 @click.option("--bins", metavar="FILE", help="Cube: its bins, from MAPS of PHANGS-MUSE or MaNGA, nGIST, or an image.")
 @click.option("--velocity", metavar="FILE", help="Cube: stellar velocities, from MAPS of PHANGS-MUSE or MaNGA.")
 @click.option("--target-snr", type=float, help="Cube: make bins of this S/N per pixel.")
@@ -110,7 +110,7 @@ def predict(
         _print(result, inputs)
 
 
-def load_predictor(network=None, device="cpu", threads=None):
+def load_predictor(network=None, device=None, threads=None):
     """Predictor of a released network or of a file.
 
     Parameters
@@ -128,13 +128,12 @@ def load_predictor(network=None, device="cpu", threads=None):
     """
     from sfh_cnn.prediction import SFHPredictor
 
-    if threads:
+    predictor = (SFHPredictor.from_file if network and is_file(network) else SFHPredictor.pretrained)(network, device)
+    if threads:  # what the command line says goes over the settings
         import torch
 
         torch.set_num_threads(threads)
-    if network and is_file(network):
-        return SFHPredictor.from_file(network, device=device)
-    return SFHPredictor.pretrained(network, device=device)
+    return predictor
 
 
 def is_file(network):

@@ -11,6 +11,7 @@ from .flux_units import parse_flux_unit, strip_solid_angle
 from .footprint import footprint, split_shapes
 from .optional import require
 from .progress import progress
+from .settings import Conf, conf
 from .units import DEX_LOG_AGE, FLUX_UNIT, METALLICITY_UNIT, to_plain, to_quantity
 from .wavelength_grid import WavelengthGrid, pixel_edges
 
@@ -19,6 +20,7 @@ __all__ = [
     "FLUX_UNIT",
     "METALLICITY_UNIT",
     "AgeGrid",
+    "Conf",
     "ContractError",
     "CoverageError",
     "Flag",
@@ -29,6 +31,7 @@ __all__ = [
     "WavelengthGrid",
     "atomic_write",
     "build_config",
+    "conf",
     "config_to_dict",
     "constants",
     "flag_names",

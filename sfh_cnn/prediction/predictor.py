@@ -5,8 +5,18 @@ import datetime as dt
 
 import astropy.units as u
 import numpy as np
+import torch
 
-from sfh_cnn.core import ContractError, CoverageError, Flag, NetworkFileError, SFHCNNError, progress, to_plain
+from sfh_cnn.core import (
+    ContractError,
+    CoverageError,
+    Flag,
+    NetworkFileError,
+    SFHCNNError,
+    conf,
+    progress,
+    to_plain,
+)
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import load_artifact
 from sfh_cnn.photometry import read_photometry
@@ -57,15 +67,15 @@ class SFHPredictor:
         self._program = artifact.scripted or artifact.network
 
     @classmethod
-    def pretrained(cls, name=None, device="cpu"):
+    def pretrained(cls, name=None, device=None):
         """A network that ships with the package; see `available`.
 
         Parameters
         ----------
         name : str, optional
-            Name of the network; by default the first of `available`.
+            Name of the network; by default that of ``sfh_cnn.conf``, else the first of `available`.
         device : str, optional
-            Torch device, e.g. ``"cuda"``.
+            Torch device, e.g. ``"cuda"``; by default that of ``sfh_cnn.conf``.
 
         Returns
         -------
@@ -78,21 +88,21 @@ class SFHPredictor:
         NetworkFileError
             If the installed file is not the released one.
         """
-        path, sha256 = released_network(name)
-        artifact = load_artifact(path, device=device)
+        path, sha256 = released_network(name or conf.network)
+        artifact = _load(path, device)
         if artifact.sha256 != sha256:
             raise NetworkFileError(f"{path} is not the network that was released (its SHA-256 differs); reinstall")
         return cls(artifact)
 
     @classmethod
-    def from_file(cls, path, device="cpu"):
+    def from_file(cls, path, device=None):
         """A network from a file that ``sfh-cnn release`` wrote; no code in the file is run.
 
         Parameters
         ----------
         path : str or `pathlib.Path`
         device : str, optional
-            Torch device.
+            Torch device; by default that of ``sfh_cnn.conf``.
 
         Returns
         -------
@@ -103,7 +113,7 @@ class SFHPredictor:
         NetworkFileError
             If the file is damaged, foreign or of another format version.
         """
-        return cls(load_artifact(path, device=device))
+        return cls(_load(path, device))
 
     @staticmethod
     def available():
@@ -151,7 +161,7 @@ class SFHPredictor:
         medium=None,
         line_mask=None,
         keep_spectra=True,
-        batch_size=BATCH_SIZE,
+        batch_size=None,
         progress_bar=None,
     ):
         """Predict histories.
@@ -182,7 +192,7 @@ class SFHPredictor:
         keep_spectra : bool, optional
             Keep what was fitted, for plots and `SFHResult.reconstruct`.
         batch_size : int, optional
-            Spectra at a time; the answer does not depend on it.
+            Spectra at a time, by default that of ``sfh_cnn.conf``; the answer does not depend on it.
         progress_bar : bool, optional
             Show a progress bar; by default on a terminal, for more than 10 000 spectra.
 
@@ -245,7 +255,7 @@ class SFHPredictor:
 
         shown = n_spec > 10_000 if progress_bar is None else progress_bar
         with progress(int(good.sum()), "predicting", enabled=None if shown else False) as advance:
-            out = run_network(self._program, select, self.engine.compare, good, advance, batch_size)
+            out = run_network(self._program, select, self.engine.compare, good, advance, batch_size or conf.batch_size)
         arrays = self._arrays(out)
         arrays |= {
             "flags": flags,
@@ -468,6 +478,13 @@ class SFHPredictor:
 
     def __repr__(self):
         return f"<SFHPredictor: {self.contract.name}, {self.contract.n_age} age bins, bands {self.contract.bands}>"
+
+
+def _load(path, device):
+    """A network on the device, and with the threads, that the user's settings say."""
+    if conf.threads:
+        torch.set_num_threads(conf.threads)
+    return load_artifact(path, device=device or conf.device)
 
 
 def _per_spectrum(value, n_spec, name):

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from specutils import Spectrum, SpectrumList
 
 from sfh_cnn import SFHPredictor
-from sfh_cnn.core import CoverageError, Flag, NetworkFileError, SFHCNNError
+from sfh_cnn.core import CoverageError, Flag, NetworkFileError, SFHCNNError, conf
 from sfh_cnn.network import load_artifact
 from sfh_cnn.prediction import pretrained as pretrained_module
 from sfh_cnn.spectra import deredden
@@ -55,6 +55,22 @@ def test_one_and_many(predictor, observed, plain):
 def test_the_batch_size_does_not_matter(predictor, observed, plain):
     """Cut into batches of 5, the same numbers."""
     assert_same(predictor.predict(observed.spectrum(), batch_size=5), plain, rtol=1e-4)
+
+
+def test_settings_of_the_user_are_the_defaults(artifact_path, observed, monkeypatch):
+    """Device, threads and batch size come from sfh_cnn.conf, unless an argument says otherwise."""
+    sizes, threads = [], []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    with conf.set_temp("device", "meta"), pytest.raises(NotImplementedError):
+        SFHPredictor.from_file(artifact_path).predict(observed.spectrum(0))
+    with conf.set_temp("device", "meta"), conf.set_temp("threads", 1), conf.set_temp("batch_size", 5):
+        predictor = SFHPredictor.from_file(artifact_path, device="cpu")
+        run = predictor._program.forward
+        monkeypatch.setattr(predictor._program, "forward", lambda *batch: (sizes.append(len(batch[0])), run(*batch))[1])
+        predictor.predict(observed.spectrum())
+        predictor.predict(observed.spectrum(), batch_size=12)
+    assert threads == [1]
+    assert sizes == [5, 5, 2, 12]
 
 
 def test_predictions_repeat_to_the_last_digit(predictor, observed, plain):
