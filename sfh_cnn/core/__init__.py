@@ -5,9 +5,10 @@ from .age_grid import AgeGrid
 from .config_file import build_config, config_to_dict, load_config
 from .contract import ModelContract
 from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNError, SFHCNNWarning
-from .files import atomic_write, sha256_of
+from .files import atomic_write, remove_temporaries, sha256_of
 from .flags import Flag, flag_names, flag_table
 from .flux_units import parse_flux_unit, strip_solid_angle
+from .folder_lock import folder_lock
 from .footprint import footprint, split_shapes
 from .optional import require
 from .progress import progress
@@ -36,12 +37,14 @@ __all__ = [
     "constants",
     "flag_names",
     "flag_table",
+    "folder_lock",
     "footprint",
     "history",
     "load_config",
     "parse_flux_unit",
     "pixel_edges",
     "progress",
+    "remove_temporaries",
     "require",
     "sha256_of",
     "split_shapes",

@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
-__all__ = ["atomic_write", "sha256_of"]
+__all__ = ["atomic_write", "remove_temporaries", "sha256_of"]
+
+#: In the names of temporary files.
+_TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
@@ -16,9 +19,10 @@ def atomic_write(path, overwrite=False):
     Parameters
     ----------
     path : str or `pathlib.Path`
-        Final name. Its folder must exist.
+        Final name. Its folder must exist. A symbolic link stays one; the file that it names is written.
     overwrite : bool, optional
-        Replace an existing file. Without it an existing file is an error.
+        Replace an existing file. Without it an existing file is an error, also one that another process makes
+        meanwhile.
 
     Yields
     ------
@@ -28,29 +32,55 @@ def atomic_write(path, overwrite=False):
     Raises
     ------
     FileExistsError
-        If ``path`` exists and ``overwrite`` is False; nothing is touched.
+        If ``path`` exists and ``overwrite`` is False, or if it is a folder or a device; nothing is touched.
     FileNotFoundError
         If the folder of ``path`` does not exist.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is a folder or a device; give the name of a file")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True (--overwrite) to replace it")
+        raise _exists(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} of the output {path.name} does not exist")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    final = path.resolve()
+    temporary = final.with_name(f".{final.stem[:64]}{_TEMPORARY}{secrets.token_hex(4)}{final.suffix}")
+    # Made by hand and not by tempfile, whose files are private: a result is as readable as the user's umask says.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         with open(temporary, "rb") as stream:
             os.fsync(stream.fileno())  # the data must be on disk before the name is
-        # mkstemp makes private files; a result is as readable as the user's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        if overwrite or not _named_exclusively(temporary, final):
+            os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _exists(path):
+    return FileExistsError(f"{path} exists; pass overwrite=True (--overwrite) to replace it")
+
+
+def _named_exclusively(temporary, final):
+    """Give a file its final name unless that exists; False where the file system has no links to do so."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError as err:
+        raise _exists(final) from err
+    except OSError:
+        return False
+    return True
+
+
+def remove_temporaries(folder):
+    """Remove what killed processes left of `atomic_write` in a folder that nobody else writes to.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+    """
+    for path in folder.glob(f".*{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 def sha256_of(path):

@@ -14,9 +14,17 @@ import numpy as np
 from astropy import log
 
 from sfh_cnn import __version__
-from sfh_cnn.core import ModelContract, SFHCNNError, SFHCNNWarning, atomic_write, progress, require
+from sfh_cnn.core import (
+    ModelContract,
+    SFHCNNError,
+    SFHCNNWarning,
+    atomic_write,
+    folder_lock,
+    progress,
+    remove_temporaries,
+    require,
+)
 
-from .folder_lock import folder_lock
 from .generate import MockGenerator
 
 __all__ = ["CHUNK_SIZE", "TrainingSet", "generate_training_set"]
@@ -82,6 +90,7 @@ def generate_training_set(
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
+        remove_temporaries(folder)
         generator = MockGenerator(config, libraries)
         manifest = _manifest(generator, observed, shard_size)
         _check_same_set(folder, manifest, n_mocks)

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from sfh_cnn.core import atomic_write, sha256_of
+from sfh_cnn.core import atomic_write, remove_temporaries, sha256_of
 
 
 def test_the_file_appears_under_its_name_when_done(tmp_path):
@@ -101,6 +101,72 @@ def test_paths_may_be_strings(tmp_path):
     with atomic_write(str(tmp_path / "x.txt")) as temporary:
         temporary.write_text("x")
     assert (tmp_path / "x.txt").exists()
+
+
+def test_two_writers_of_one_name(tmp_path):
+    """The first that is done has the name; the other is told, unless it may overwrite."""
+    path = tmp_path / "x"
+    with pytest.raises(FileExistsError, match="x exists"), atomic_write(path) as slow:
+        slow.write_text("slow")
+        with atomic_write(path) as fast:
+            fast.write_text("fast")
+    assert path.read_text() == "fast"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
+    """As on FAT."""
+
+    def no_links(*args):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with atomic_write(tmp_path / "x") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path / "x").read_text() == "x"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_devices_and_folders_are_not_replaced(tmp_path):
+    """Not even with overwrite: as root, ``-o /dev/null --overwrite`` would take the device away."""
+    for path in (tmp_path, os.devnull):
+        with pytest.raises(FileExistsError, match="folder or a device"), atomic_write(path, overwrite=True):
+            pytest.fail("the body ran")
+
+
+def test_a_link_stays_a_link(tmp_path):
+    """What it points at is written, as an editor would do."""
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "x.fits", tmp_path / "link.fits"
+    link.symlink_to(target)
+    for text in ("first", "second"):
+        with atomic_write(link, overwrite=True) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+
+
+def test_names_of_any_length_and_alphabet(tmp_path):
+    """A name that the file system takes is not made too long on the way."""
+    path = tmp_path / ("\N{GREEK SMALL LETTER ALPHA}" * 120 + " [a]*.fits")
+    with atomic_write(path) as temporary:
+        temporary.write_text("x")
+    assert path.read_text() == "x"
+
+
+def test_what_killed_writers_left_can_be_removed(tmp_path):
+    """Temporary files, and nothing else."""
+    abandoned = []  # a generator that is collected would clean up
+    kept = [tmp_path / "x.h5", tmp_path / ".lock", tmp_path / ".hidden.h5"]
+    for path in kept:
+        path.write_text("x")
+    for name in ("x.h5", "manifest"):
+        context = atomic_write(tmp_path / name, overwrite=True)
+        context.__enter__().write_text("half")
+        abandoned.append(context)
+    assert len(list(tmp_path.iterdir())) == 5
+    remove_temporaries(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) + 1])

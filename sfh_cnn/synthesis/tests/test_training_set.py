@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sfh_cnn.core import SFHCNNError, SFHCNNWarning
+from sfh_cnn.core import SFHCNNError, SFHCNNWarning, folder_lock
 from sfh_cnn.synthesis import MockGenerator, TrainingSet, generate_training_set
-from sfh_cnn.synthesis.folder_lock import folder_lock
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
