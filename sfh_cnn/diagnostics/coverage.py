@@ -153,7 +153,8 @@ def joint_coverage(network, mocks, age_edges_yr, n_draw=200, seed=0, batch_size=
             "coverage": {key: float(np.mean(np.abs(rank - 0.5) < share / 2)) for key, share in _LEVELS.items()},
             "uneven": float(np.abs(rank - even).max()),
         }
-    level, coverage = tarp_coverage(variables.numpy(), true_variables.numpy(), seed=seed)
+    own = variables[..., network.n_lead :]  # the leads follow from these
+    level, coverage = tarp_coverage(own.numpy(), true_variables.numpy(), seed=seed)
     return {
         "n_mocks": len(a_v),
         **result,

@@ -180,6 +180,7 @@ def _read(path):
             raise NetworkFileError(f"format {form}, this version of sfh_cnn reads version {NETWORK_FORMAT_VERSION}")
         contract = ModelContract.from_json(member("extra/card.json").decode())
         layers = json.loads(member("extra/network.json"))
+        layers["network"].setdefault("means_first", False)  # files from before 0.2 do not say
         config = build_config(layers["network"], NetworkConfig, where="network.json")
         index = json.loads(member("extra/weights.json"))
 

@@ -28,13 +28,15 @@ class NetworkConfig:
     n_photometry: int = 64
     n_latent: int = 320
     n_residual: int = 4
-    #: Joint posterior: hidden units per variable and Gaussians in each conditional mixture.
-    n_hidden_per_variable: int = 12
+    #: Joint posterior: hidden units per variable, Gaussians in each conditional mixture, and whether the mean ages
+    #: and metallicities are drawn before the bins.
+    n_hidden_per_variable: int = 16
     n_mixture: int = 8
+    means_first: bool = True
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if not getattr(self, field.name) > 0:
+            if field.name != "means_first" and not getattr(self, field.name) > 0:
                 raise SFHCNNError(f"{field.name} must be positive, got {getattr(self, field.name)}")
         if self.block_px % 2:
             raise SFHCNNError(f"block_px must be even, got {self.block_px}")

@@ -13,6 +13,8 @@ __all__ = ["SFHNet"]
 
 #: Inputs beside spectrum and bands: redshift, calibration error (two scales), S/N, noise and coverage.
 _N_CONDITION = 5
+#: Mean ages and metallicities, the first of SCALAR_NAMES, lead the joint posterior.
+_N_MEAN = 4
 
 
 class ResidualBlock(nn.Module):
@@ -108,7 +110,10 @@ class SFHNet(nn.Module):
         self.n_quantity = 3 * n_age + len(SCALAR_NAMES)
         self.fractions = nn.Linear(c.n_latent, 2 * n_age)
         self.quantiles = nn.Linear(c.n_latent, self.n_quantity * self.n_level)
-        self.posterior = JointPosterior(c.n_latent, n_age, n_hidden=c.n_hidden_per_variable, n_mixture=c.n_mixture)
+        self.n_lead = _N_MEAN if c.means_first else 0
+        self.posterior = JointPosterior(
+            c.n_latent, n_age, n_hidden=c.n_hidden_per_variable, n_mixture=c.n_mixture, n_lead=self.n_lead
+        )
 
         # Scales of inputs and outputs, set from mocks before training, and calibration, set after it.
         self.register_buffer("block_mean", torch.zeros(3, n_block))
@@ -133,17 +138,7 @@ class SFHNet(nn.Module):
         """Latent vector (n, n_latent) of spectra and photometry; arguments as in `forward`."""
         high_passed, precision, blocks, scale, _ = self.features(flux, flux_err, mask)
         blocks = (blocks - self.block_mean) / self.block_std  # (n, 3, n_block)
-        noise = blocks[:, 1]
-        condition = torch.stack(
-            [
-                redshift * 20.0,
-                (calibration_error + 1e-3).log10() + 2.2,
-                calibration_error * 60.0 - 0.5,
-                noise.mean(1),
-                blocks[:, 2].mean(1),
-            ],
-            1,
-        )  # (n, n_condition)
+        condition = self.condition(blocks, redshift, calibration_error)
         projected = self.projection(high_passed) * (1.0 + self.gate(condition))  # (n, n_projection)
         tokens = self.tokenise(high_passed, precision, blocks) + self.position  # (n, n_token, n_token_channel)
         local = self.pool(self.attention(tokens).flatten(1))  # (n, n_branch)
@@ -151,6 +146,19 @@ class SFHNet(nn.Module):
         bands = self.band_features(band_flux, band_flux_err, scale)
         photometry = self.photometry(torch.cat([bands, condition], 1))  # (n, n_photometry)
         return self.trunk(self.join(torch.cat([projected, local, shape, photometry, condition], 1)))
+
+    def condition(self, blocks: Tensor, redshift: Tensor, calibration_error: Tensor) -> Tensor:
+        """What else the network is told, (n, n_condition), given the standardised blocks."""
+        return torch.stack(
+            [
+                redshift * 20.0,
+                (calibration_error + 1e-3).log10() + 2.2,
+                calibration_error * 60.0 - 0.5,
+                blocks[:, 1].mean(1),  # noise
+                blocks[:, 2].mean(1),  # coverage
+            ],
+            1,
+        )
 
     def tokenise(self, high_passed: Tensor, precision: Tensor, blocks: Tensor) -> Tensor:
         """Both convolutions, (n, n_token, n_token_channel).
@@ -176,8 +184,12 @@ class SFHNet(nn.Module):
         Quantiles of fractions refer to the cube root of the fraction; the median comes first in the
         head and the other levels are positive steps away from it, so that they do not cross.
         """
-        logits = self.fractions(latent).view(-1, 2, self.n_age)
-        raw = self.quantiles(latent).view(-1, self.n_quantity, self.n_level)
+        return self.shape_heads(self.fractions(latent), self.quantiles(latent))
+
+    def shape_heads(self, fractions: Tensor, quantiles: Tensor) -> tuple[Tensor, Tensor]:
+        """`heads`, from the outputs of their layers."""
+        logits = fractions.view(-1, 2, self.n_age)
+        raw = quantiles.view(-1, self.n_quantity, self.n_level)
         half = self.n_level // 2
         step = functional.softplus(raw - 1.0)
         below = step[..., :half].flip(-1).cumsum(-1).flip(-1)
@@ -217,11 +229,16 @@ class SFHNet(nn.Module):
             distance in latent space over its threshold.
         """
         latent = self.encode(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
-        logits, quantiles = self.heads(latent)
+        whitened = (latent - self.latent_mean) @ self.latent_whitening
+        return self.answers(latent, self.fractions(latent), self.quantiles(latent), whitened)
+
+    def answers(self, latent: Tensor, fractions: Tensor, quantiles: Tensor, whitened: Tensor) -> dict[str, Tensor]:
+        """What `forward` gives, from the latent vectors and the outputs of the heads' layers and of the whitening."""
+        logits, quantiles = self.shape_heads(fractions, quantiles)
         fractions = logits.softmax(-1)
         quantiles = _ordered(quantiles) * self.quantity_std[:, None] + self.quantity_mean[:, None]
         roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
-        distance = ((latent - self.latent_mean) @ self.latent_whitening).square().mean(1)
+        distance = whitened.square().mean(1)
         return {
             "mass_fraction": fractions[:, 0],
             "light_fraction": fractions[:, 1],
@@ -237,3 +254,7 @@ class SFHNet(nn.Module):
         third = 1.0 / 3.0
         values = torch.cat([mass_fraction.pow(third), light_fraction.pow(third), metallicity, scalars], 1)
         return (values - self.quantity_mean) / self.quantity_std
+
+    def leads(self, targets: Tensor) -> Tensor:
+        """Of the output of `targets`, what the joint posterior begins with, (n, n_lead)."""
+        return targets[:, 3 * self.n_age : 3 * self.n_age + self.n_lead]

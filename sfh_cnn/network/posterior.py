@@ -1,6 +1,7 @@
 """JointPosterior: an autoregressive mixture density over all 16 fractions, 16 [M/H], A_V and M/L.
 
-The fractions are written as a stick that is broken from the youngest bin on, so that every draw sums to
+The mean ages and metallicities come first: they are what the data say best, and bins that are drawn
+given the means keep to them. The fractions are written as a stick that is broken from the youngest bin on, so that every draw sums to
 1 and an empty bin is a place in the distribution and not a singularity. Each variable in turn has a
 mixture of Gaussians whose parameters depend on the latent vector and on the variables before it: the
 chain rule makes that a full joint density (Germain et al. 2015, MADE, arXiv:1502.03509; Papamakarios
@@ -23,12 +24,14 @@ _LOGIT_SCALE = 4.0
 _JITTER = 0.5
 
 
-def n_variable(n_age: int) -> int:
-    """Number of variables of the joint posterior: A_V, broken sticks, [M/H] of each bin, log M/L."""
-    return 2 * n_age + 1
+def n_variable(n_age: int, n_lead: int = 0) -> int:
+    """Number of variables of the joint posterior: leads, A_V, broken sticks, [M/H] of each bin, log M/L."""
+    return n_lead + 2 * n_age + 1
 
 
-def to_variables(mass_fraction: Tensor, metallicity: Tensor, a_v: Tensor, log_mass_to_light: Tensor) -> Tensor:
+def to_variables(
+    mass_fraction: Tensor, metallicity: Tensor, a_v: Tensor, log_mass_to_light: Tensor, leads: Tensor | None = None
+) -> Tensor:
     """Histories as unbounded variables of order 1.
 
     Parameters
@@ -37,16 +40,19 @@ def to_variables(mass_fraction: Tensor, metallicity: Tensor, a_v: Tensor, log_ma
         Fractions and [M/H] (dex).
     a_v, log_mass_to_light : Tensor, shape (n,)
         mag, and log10 of M_sun formed per attenuated L_sun,V.
+    leads : Tensor, shape (n, n_lead), optional
+        Quantities that follow from the others (means), of order 1; they come first.
 
     Returns
     -------
-    Tensor, shape (n, 2 n_age + 1)
+    Tensor, shape (n, n_lead + 2 n_age + 1)
     """
     rest = mass_fraction.flip(1).cumsum(1).flip(1)  # mass in this bin and all older ones, (n, n_age)
     tiny = math.exp(-_LOGIT_LIMIT)
     piece = (mass_fraction[:, :-1] / rest[:, :-1].clamp(min=1e-12)).clamp(tiny, 1 - tiny)
     logit = torch.logit(piece).clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT) / _LOGIT_SCALE
-    return torch.cat([a_v[:, None], logit, metallicity / 0.5, log_mass_to_light[:, None]], 1)
+    variables = [a_v[:, None], logit, metallicity / 0.5, log_mass_to_light[:, None]]
+    return torch.cat(variables if leads is None else [leads, *variables], 1)
 
 
 def from_variables(variables: Tensor, n_age: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,7 +60,8 @@ def from_variables(variables: Tensor, n_age: int) -> tuple[Tensor, Tensor, Tenso
 
     Parameters
     ----------
-    variables : Tensor, shape (n, 2 n_age + 1)
+    variables : Tensor, shape (n, n_lead + 2 n_age + 1)
+        The leads are not needed.
     n_age : int
 
     Returns
@@ -62,6 +69,7 @@ def from_variables(variables: Tensor, n_age: int) -> tuple[Tensor, Tensor, Tenso
     mass_fraction, metallicity : Tensor, shape (n, n_age)
     a_v, log_mass_to_light : Tensor, shape (n,)
     """
+    variables = variables[:, -n_variable(n_age) :]
     logit = variables[:, 1:n_age] * _LOGIT_SCALE
     # Beyond the cut there is nothing to resolve: an empty bin is empty.
     piece = torch.sigmoid(logit)
@@ -88,12 +96,23 @@ class JointPosterior(nn.Module):
         Hidden units per variable.
     n_mixture : int
         Gaussians per conditional.
+    n_lead : int
+        Variables that come before those of the history.
     """
 
-    def __init__(self, n_latent: int, n_age: int, n_context: int = 128, n_hidden: int = 12, n_mixture: int = 8):
+    def __init__(
+        self,
+        n_latent: int,
+        n_age: int,
+        n_context: int = 128,
+        n_hidden: int = 16,
+        n_mixture: int = 8,
+        n_lead: int = 0,
+    ):
         super().__init__()
         self.n_age = n_age
-        self.n_variable = n_variable(n_age)
+        self.n_variable = n_variable(n_age, n_lead)
+        self.n_lead = n_lead
         self.n_hidden = n_hidden
         self.n_mixture = n_mixture
         width = self.n_variable * n_hidden
@@ -153,12 +172,13 @@ class JointPosterior(nn.Module):
         -------
         Tensor, shape (n, n_variable)
         """
-        logit = variables[:, 1 : self.n_age]
+        first, last = self.n_lead + 1, self.n_lead + self.n_age
+        logit = variables[:, first:last]
         limit = _LOGIT_LIMIT / _LOGIT_SCALE
         noise = noise.abs() * (_JITTER / _LOGIT_SCALE)
         logit = torch.where(logit <= -limit + 1e-4, logit - noise, logit)
         logit = torch.where(logit >= limit - 1e-4, logit + noise, logit)
-        return torch.cat([variables[:, :1], logit, variables[:, self.n_age :]], 1)
+        return torch.cat([variables[:, :first], logit, variables[:, last:]], 1)
 
     @torch.no_grad()
     def sample(self, latent: Tensor, n_draw: int, generator: torch.Generator, common: bool = False) -> Tensor:

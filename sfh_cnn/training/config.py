@@ -27,22 +27,22 @@ class LossConfig:
 class TrainingConfig:
     """Optimisation. Mocks are made on the fly; each is seen once."""
 
-    n_mocks: int = 4_600_000
-    batch_size: int = 256
+    n_mocks: int = 5_000_000
+    batch_size: int = 512
     #: Mocks made together; they are shuffled before they are cut into batches.
     chunk_size: int = 2048
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 4e-3
     #: Learning rate of the projection relative to the rest: it starts from principal components.
     projection_learning_rate: float = 0.1
     weight_decay: float = 1e-3
-    warmup_steps: int = 300
+    warmup_steps: int = 150
     #: Share of the run, at its end, over which the learning rate falls as a cosine to nothing.
-    decay_share: float = 0.6
+    decay_share: float = 0.7
     #: Time constant of the exponential moving average of the weights, steps.
-    average_steps: int = 400
+    average_steps: int = 200
     gradient_clip: float = 1.0
     #: Steps between validations and checkpoints.
-    steps_per_epoch: int = 500
+    steps_per_epoch: int = 250
     #: Stop after this many epochs without a better validation loss; 0 never does.
     patience: int = 0
     n_validation: int = 4096

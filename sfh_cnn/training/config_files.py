@@ -91,12 +91,16 @@ def read_run_config(folder):
     Raises
     ------
     SFHCNNError
-        If there is no run in the folder.
+        If there is no run in the folder, or its record is damaged.
     """
     record = Path(folder) / "config.json"
     if not record.is_file():
         raise SFHCNNError(f"{folder} holds no training run (config.json is missing)")
-    return build_config(json.loads(record.read_text(encoding="utf-8")), RunConfig, where=str(record))
+    try:
+        data = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise SFHCNNError(f"{record} is not readable: {err}") from err
+    return build_config(data, RunConfig, where=str(record))
 
 
 def _shipped():

@@ -10,6 +10,7 @@ from sfh_cnn.core.constants import SCALAR_NAMES
 
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mean_scores
+from .soap import SOAP
 
 __all__ = ["LitSFHNet"]
 
@@ -64,17 +65,17 @@ class LitSFHNet(lightning.LightningModule):
             self.log(f"val/coverage68_{name}", inside[:, i].float().mean())
 
     def configure_optimizers(self):
-        """AdamW with a warm-up, a plateau and a cosine to nothing; the projection learns slowly."""
+        """SOAP with a warm-up, a plateau and a cosine to nothing; the projection learns slowly."""
         config = self.config
         projection = list(self.network.projection.parameters())
         chosen = {id(parameter) for parameter in projection}
         rest = [parameter for parameter in self.network.parameters() if id(parameter) not in chosen]
-        optimizer = torch.optim.AdamW(
+        optimizer = SOAP(
             [
                 {"params": rest, "lr": config.learning_rate},
                 {"params": projection, "lr": config.learning_rate * config.projection_learning_rate},
             ],
-            betas=(0.9, 0.99),
+            lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )
         n_step, n_flat = config.n_step, config.n_step * (1 - config.decay_share)

@@ -61,7 +61,8 @@ def joint_loss(network, batch, weights):
     # Less the entropy of the truth, so that a perfect prediction scores 0.
     truth = torch.stack([mass, light], 1)
     cross_entropy = (torch.xlogy(truth, truth) - truth * log_share).sum(-1).mean(0).sum()
-    score = pinball(quantiles, network.targets(mass, light, metallicity, scalars))  # (n, n_quantity)
+    targets = network.targets(mass, light, metallicity, scalars)  # (n, n_quantity)
+    score = pinball(quantiles, targets)
     # [M/H] counts where the network sees stars; weights from the truth would make the quantiles conditional on it.
     matter = 0.02 + 0.5 * logits.detach().softmax(-1).sum(1)
     matter = matter / matter.sum(1, keepdim=True)
@@ -75,7 +76,7 @@ def joint_loss(network, batch, weights):
     if weights.posterior > 0:
         a_v = scalars[:, SCALAR_NAMES.index("a_v")]
         mass_to_light = scalars[:, SCALAR_NAMES.index("log_mass_to_light_attenuated")]
-        variables = to_variables(mass, metallicity, a_v, mass_to_light)
+        variables = to_variables(mass, metallicity, a_v, mass_to_light, network.leads(targets))
         variables = network.posterior.jitter(variables, batch["edge_noise"])
         parts["posterior"] = -network.posterior.log_prob(variables, latent).mean() / network.posterior.n_variable
     total = sum(getattr(weights, name) * value for name, value in parts.items())

@@ -1,18 +1,18 @@
 """From a training run to the one file that users load."""
 
 import datetime as dt
-import json
 import platform
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from sfh_cnn.core import SFHCNNError, build_config
+from sfh_cnn.core import SFHCNNError
 from sfh_cnn.network import SFHNet, Templates, save_artifact
 from sfh_cnn.synthesis import MockGenerator
 
-from .config import RunConfig
+from .checkpoint import load_checkpoint
+from .config_files import read_run_config
 from .run import LOG_FOLDER, STRETCH
 
 __all__ = ["build_templates", "load_run", "release"]
@@ -100,10 +100,10 @@ def load_run(folder, libraries=None):
     checkpoint = folder / "last.ckpt"
     if not checkpoint.exists():
         raise SFHCNNError(f"{folder} holds no checkpoint (last.ckpt); train first")
-    config = build_config(json.loads((folder / "config.json").read_text()), RunConfig, where=str(folder))
+    config = read_run_config(folder)
     generator = MockGenerator(config.synthesis, libraries)
     network = SFHNet(generator.contract(), config.network)
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    saved = load_checkpoint(checkpoint)
     prefix = "average."
     network.load_state_dict(
         {name[len(prefix) :]: value for name, value in saved["state_dict"].items() if name.startswith(prefix)}

@@ -1,15 +1,18 @@
 """train(): from a configuration to a checkpoint, resumable."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
-from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict
+from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict, folder_lock, remove_temporaries
 from sfh_cnn.network import SFHNet
 from sfh_cnn.synthesis import MockGenerator
 
+from .checkpoint import load_checkpoint, whole_checkpoints
+from .config_files import read_run_config
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
 
@@ -70,30 +73,40 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
     Raises
     ------
     SFHCNNError
-        If the folder holds another run, or there is nothing to resume.
+        If the folder holds another run or belongs to another process, or there is nothing to resume.
     """
     from sfh_cnn.core import require
 
     lightning = require("lightning", extra="train")
+    from lightning.pytorch.utilities import rank_zero_only
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Of several processes that train together the first one holds the folder.
+    with folder_lock(folder) if rank_zero_only.rank == 0 else contextlib.nullcontext():
+        if rank_zero_only.rank == 0:
+            remove_temporaries(folder)
+        return _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, trainer)
+
+
+def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, trainer):
+    """As `train`, in a folder that nobody else writes to."""
+    import lightning
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
     from .lightning_module import LitSFHNet
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoint, record = folder / "last.ckpt", folder / "config.json"
-    settings = config_to_dict(config)
     if resume:
         if not checkpoint.exists():
             raise SFHCNNError(f"nothing to resume: {checkpoint} does not exist")
-        # Tuples become lists in JSON.
-        if json.loads(record.read_text()) != json.loads(json.dumps(settings)):
+        if read_run_config(folder) != config:
             raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
     elif checkpoint.exists():
         raise SFHCNNError(f"{folder} holds a run already; pass resume=True (--resume) or take another folder")
     with atomic_write(record, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1))
+        temporary.write_text(json.dumps(config_to_dict(config), indent=1), encoding="utf-8")
 
     if n_thread:
         torch.set_num_threads(n_thread)
@@ -118,6 +131,7 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
         gradient_clip_val=config.training.gradient_clip,
         precision=config.training.precision,
         callbacks=callbacks,
+        plugins=[whole_checkpoints()],
         logger=loggers,
         default_root_dir=folder,
         num_sanity_val_steps=0,
@@ -137,7 +151,7 @@ class _Data:
         self.generator, self.config = generator, config
         self.start = 0
         if checkpoint is not None:
-            self.start = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+            self.start = load_checkpoint(checkpoint)["global_step"]
 
     def stream(self, runner):
         """Training batches; one iterator lives through all epochs."""

@@ -180,3 +180,20 @@ def test_jitter_moves_cut_logits_only_and_outward(posterior):
     assert torch.equal(moved[:, 1:N_AGE][~cut], variables[:, 1:N_AGE][~cut])
     assert torch.equal(moved[:, [0, *range(N_AGE, 2 * N_AGE + 1)]], variables[:, [0, *range(N_AGE, 2 * N_AGE + 1)]])
     assert_close(from_variables(moved, N_AGE)[0], from_variables(variables, N_AGE)[0], atol=1e-6, rtol=0)
+
+
+def test_leads_come_first_and_drop_out():
+    """Before everything else; the jitter does not touch them, and the history does not need them."""
+    mass, *rest = histories(50)
+    leads = torch.randn(50, 2)
+    variables = to_variables(mass, *rest, leads)
+    assert variables.shape == (50, n_variable(N_AGE, n_lead=2))
+    assert_close(variables[:, :2], leads)
+    assert_close(variables[:, 2:], to_variables(mass, *rest))
+    posterior = JointPosterior(6, N_AGE, n_lead=2)
+    noise = torch.randn(50, N_AGE - 1)
+    moved = posterior.jitter(variables, noise)
+    assert_close(moved[:, :2], leads)
+    assert_close(moved[:, 2:], JointPosterior(6, N_AGE).jitter(variables[:, 2:], noise))
+    for part, expected in zip(from_variables(moved, N_AGE), (mass, *rest), strict=True):
+        assert_close(part, expected, atol=2e-5, rtol=0)

@@ -46,6 +46,10 @@ class Oracle:
         """Unscaled."""
         return torch.cat([mass, light, metallicity, scalars], 1)
 
+    def leads(self, targets):
+        """The first two scalars."""
+        return targets[:, 3 * N_AGE : 3 * N_AGE + 2]
+
     def heads(self, latent):
         """Logits and quantiles."""
         truth = [self.batch[name] for name in ("mass_fraction", "light_fraction", "metallicity", "scalars")]
@@ -150,10 +154,11 @@ def test_weights_switch_terms(batch):
 
 
 def test_the_posterior_gets_its_own_variables(batch):
-    """A_V first, attenuated M/L last, [M/H] over 0.5 before it; the noise of the batch."""
+    """The leads, then A_V; attenuated M/L last, [M/H] over 0.5 before it; the noise of the batch."""
     oracle = Oracle(batch)
     joint_loss(oracle, batch, LossConfig())
-    variables = oracle.posterior.variables
+    leads, variables = oracle.posterior.variables.split([2, 2 * N_AGE + 1], 1)
+    assert_close(leads, batch["scalars"][:, :2])
     assert_close(variables[:, 0], batch["scalars"][:, SCALAR_NAMES.index("a_v")])
     assert_close(variables[:, -1], batch["scalars"][:, SCALAR_NAMES.index("log_mass_to_light_attenuated")])
     assert_close(variables[:, N_AGE:-1] * 0.5, batch["metallicity"])

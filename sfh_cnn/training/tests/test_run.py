@@ -1,15 +1,17 @@
 """Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
 
 import os
+import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
 import sfh_cnn
-from sfh_cnn.core import SFHCNNError
+from sfh_cnn.core import SFHCNNError, folder_lock
 from sfh_cnn.tests.small import small_config, small_library
 from sfh_cnn.training import load_run, train
 from sfh_cnn.training.run import _Endless
@@ -157,6 +159,38 @@ def test_wrong_folders_are_refused(finished, tmp_path):
         run(tmp_path, resume=True)
     with pytest.raises(SFHCNNError, match="holds no checkpoint"):
         load_run(tmp_path)
+
+
+def test_one_folder_one_run(tmp_path):
+    """A second process is refused before it touches anything."""
+    with folder_lock(tmp_path), pytest.raises(SFHCNNError, match="another process is writing"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK half a file", pickle.dumps(Path("not a tensor"))])
+def test_a_damaged_checkpoint_is_named(finished, tmp_path, content):
+    """By resume and by release; a pickle in it is not run."""
+    (tmp_path / "config.json").write_bytes((finished[0] / "config.json").read_bytes())
+    (tmp_path / "last.ckpt").write_bytes(content)
+    for read in (lambda: run(tmp_path, resume=True), lambda: load_run(tmp_path, [small_library()])):
+        with pytest.raises(SFHCNNError, match=r"last\.ckpt is no checkpoint, or it is damaged"):
+            read()
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(SFHCNNError, match=r"config\.json is not readable"):
+        load_run(tmp_path, [small_library()])
+
+
+def test_checkpoints_do_not_pass_through_the_temporary_folder(tmp_path, monkeypatch):
+    """A kill while it is copied from another file system would leave half of one; also nothing is left there."""
+    elsewhere = tmp_path / "tmp"
+    elsewhere.mkdir()
+    opened = []
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *args, **settings: opened.append(args))
+    run(tmp_path / "run", small_config(n_mocks=32))
+    assert not opened
+    assert not any(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize(
