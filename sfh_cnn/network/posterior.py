@@ -1,11 +1,11 @@
 """JointPosterior: an autoregressive mixture density over all 16 fractions, 16 [M/H], A_V and M/L.
 
 The mean ages and metallicities come first: they are what the data say best, and bins that are drawn
-given the means keep to them. The fractions are written as a stick that is broken from the youngest bin on, so that every draw sums to
-1 and an empty bin is a place in the distribution and not a singularity. Each variable in turn has a
-mixture of Gaussians whose parameters depend on the latent vector and on the variables before it: the
-chain rule makes that a full joint density (Germain et al. 2015, MADE, arXiv:1502.03509; Papamakarios
-et al. 2017, arXiv:1705.07057).
+given the means keep to them. The fractions are written as a stick that is broken from the youngest
+bin on, so that every draw sums to 1 and an empty bin is a place in the distribution and not a
+singularity. Each variable in turn has a mixture of Gaussians whose parameters depend on the latent
+vector and on the variables before it: the chain rule makes that a full joint density (Germain et al.
+2015, MADE, arXiv:1502.03509; Papamakarios et al. 2017, arXiv:1705.07057).
 """
 
 import math
