@@ -77,7 +77,7 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
     """
     from sfh_cnn.core import require
 
-    lightning = require("lightning", extra="train")
+    require("lightning", extra="train")
     from lightning.pytorch.utilities import rank_zero_only
 
     folder = Path(folder)

@@ -1,0 +1,55 @@
+"""Checkpoints on disk: complete or not there, and nothing in them is run."""
+
+import io
+import pickle
+
+import torch
+
+from sfh_cnn.core import SFHCNNError, atomic_write
+
+__all__ = ["load_checkpoint", "whole_checkpoints"]
+
+
+def load_checkpoint(path):
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SFHCNNError
+        If the file is damaged or holds more than numbers.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as err:
+        raise SFHCNNError(f"{path} is no checkpoint, or it is damaged; remove it to train anew") from err
+
+
+def whole_checkpoints():
+    """A plugin for lightning, whose own way is to copy from the system's temporary folder: a kill would show.
+
+    Returns
+    -------
+    lightning.pytorch.plugins.io.CheckpointIO
+    """
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+    class WholeCheckpoints(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint, path, storage_options=None):  # noqa: ARG002 (lightning's signature)
+            # Through memory: torch reports a full disk as anything but an OSError.
+            buffer = io.BytesIO()
+            torch.save(checkpoint, buffer)
+            with atomic_write(path, overwrite=True) as temporary:
+                temporary.write_bytes(buffer.getbuffer())
+
+        def load_checkpoint(self, path, map_location=None, weights_only=None):  # noqa: ARG002
+            return load_checkpoint(path)
+
+    return WholeCheckpoints()
