@@ -22,7 +22,7 @@ from sfh_cnn.results import SFHMaps, SFHResult
 from sfh_cnn.spectra import estimate_noise
 
 from .binning import bin_spaxels
-from .cube_parts import FolderParts, MemoryParts
+from .cube_parts import MemoryParts, parts_in_folder
 from .map_files import read_bin_map, redshift_map
 
 __all__ = ["predict_cube"]
@@ -108,22 +108,25 @@ def predict_cube(
 
     work = _Work(predictor, source, planes, redshifts, bin_id, bands, correlation, snr_cut, options)
     if output is None:
-        parts = MemoryParts()
-    else:
-        parts = FolderParts(output.with_name(output.name + ".parts"), work.fingerprint(), overwrite)
-    n_spaxel = shape[0] * shape[1]
-    with progress(n_spaxel, source.name, unit="spaxels", enabled=progress_bar) as advance:
-        try:
-            work.run(parts, advance)
-        except KeyboardInterrupt:
-            if output is not None:
-                log.warning(f"stopped; the same call goes on from block {parts.n_done} of {len(work.stripes)}")
-            raise
-    maps = work.maps(parts.columns())
-    if output is not None:
+        return _finish(work, MemoryParts(), progress_bar)
+    with parts_in_folder(output.with_name(output.name + ".parts"), work.fingerprint(), overwrite) as parts:
+        maps = _finish(work, parts, progress_bar)
         maps.write(output, overwrite=overwrite)
         parts.remove()
     return maps
+
+
+def _finish(work, parts, progress_bar):
+    """Do the blocks that are missing and make the maps."""
+    _, n_y, n_x = work.source.shape
+    with progress(n_y * n_x, work.source.name, unit="spaxels", enabled=progress_bar) as advance:
+        try:
+            work.run(parts, advance)
+        except KeyboardInterrupt:
+            if parts.lasting:
+                log.warning(f"stopped; the same call goes on from block {parts.n_done} of {len(work.stripes)}")
+            raise
+    return work.maps(parts.columns())
 
 
 def _constant(factor):

@@ -1,20 +1,24 @@
 """Results of the blocks of a cube, kept in memory or in a folder, where work can be taken up again."""
 
+import contextlib
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, atomic_write
+from sfh_cnn.core import SFHCNNError, atomic_write, folder_lock, remove_temporaries
 
-__all__ = ["FolderParts", "MemoryParts"]
+__all__ = ["MemoryParts", "parts_in_folder"]
 
 _JOB = "job.json"
+_BLOCKS = "block-*.npz"
 
 
 class MemoryParts:
     """Blocks in memory."""
+
+    #: Whether they outlive the process.
+    lasting = False
 
     def __init__(self):
         self._blocks = []
@@ -39,8 +43,9 @@ class MemoryParts:
         self._blocks = []
 
 
-class FolderParts:
-    """Blocks in a folder: one file each, complete or not there.
+@contextlib.contextmanager
+def parts_in_folder(folder, job, overwrite):
+    """Blocks in a folder: one file each, complete or not there. The folder is held for this process.
 
     Parameters
     ----------
@@ -51,26 +56,39 @@ class FolderParts:
     overwrite : bool
         Remove those of another job instead.
 
+    Yields
+    ------
+    FolderParts
+
     Raises
     ------
     SFHCNNError
-        If the folder holds blocks of another job.
+        If the folder holds blocks of another job, or another process is at work in it.
     """
+    folder.mkdir(exist_ok=True)
+    with folder_lock(folder):
+        remove_temporaries(folder)
+        yield FolderParts(folder, job, overwrite)
+
+
+class FolderParts:
+    """Blocks in a folder that this process holds; see `parts_in_folder`."""
+
+    lasting = True
 
     def __init__(self, folder, job, overwrite):
-        self.folder = Path(folder)
-        record = self.folder / _JOB
+        self.folder = folder
+        record = folder / _JOB
         text = json.dumps(job, sort_keys=True, indent=1)
-        if self.folder.exists() and (not record.is_file() or record.read_text(encoding="utf-8") != text):
-            if not overwrite:
+        if not record.is_file() or record.read_text(encoding="utf-8") != text:
+            if not overwrite and (record.is_file() or any(folder.glob(_BLOCKS))):
                 raise SFHCNNError(
-                    f"{self.folder} holds the blocks of a run with other data or settings; repeat that run to end it, "
+                    f"{folder} holds the blocks of a run with other data or settings; repeat that run to end it, "
                     "or pass overwrite=True (--overwrite) to start anew"
                 )
-            self.remove()
-        if not self.folder.exists():
-            self.folder.mkdir()
-            with atomic_write(record) as temporary:
+            for path in folder.glob(_BLOCKS):
+                path.unlink()
+            with atomic_write(record, overwrite=True) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         self.n_done = 0
         while self._block(self.n_done).is_file():
@@ -81,7 +99,7 @@ class FolderParts:
 
     def add(self, arrays):
         """Write the arrays of the next block, one row per spectrum."""
-        with atomic_write(self._block(self.n_done)) as temporary:
+        with atomic_write(self._block(self.n_done), overwrite=True) as temporary:
             np.savez(temporary, **arrays)
         self.n_done += 1
 
