@@ -9,7 +9,7 @@ _PUBLIC = {
     "Reconstruction": ".sfh_result",
     "SFHDraws": ".draws",
     "SFHMaps": ".sfh_maps",
-    "SFHResult": ".sfh_result",
+    "SFHResult": ".result_files",  # with it come its file formats
     "format_interval": ".text",
     "summarise_draws": ".regroup",
 }

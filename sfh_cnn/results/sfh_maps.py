@@ -312,6 +312,11 @@ class SFHMaps:
         sky = "no WCS" if self.wcs is None else "celestial WCS"
         return f"<SFHMaps: {n_y} x {n_x} spaxels in {used} bins, {sky}, network {self.contract.name}>"
 
+    def _repr_html_(self):
+        from .text import maps_to_html
+
+        return maps_to_html(self)
+
     def _map(self, name, values):
         values = u.Quantity(values, subok=True)
         plain = np.asarray(values.value, dtype=float)

@@ -524,8 +524,64 @@ class SFHResult(DerivedQuantities):
         model = self.reconstruct()
         return Spectrum(flux=model.flux, spectral_axis=model.wavelength)
 
-    def write(self, path, overwrite=False, draws=0, spectra=True):
+    def to_prospector(self, n_draws=200, seed=0):
+        """Draws of one spectrum as the parameters of Prospector's non-parametric histories.
+
+        Parameters
+        ----------
+        n_draws : int, optional
+            Joint draws from the posterior.
+        seed : int, optional
+            Same seed, same draws.
+
+        Returns
+        -------
+        dict of ndarray
+            ``agebins`` (n_age, 2), log10 of lookback time in yr; ``mass`` (n_draws, n_age), M_sun formed in each bin;
+            ``logmass``, its sum; ``logsfr_ratios`` (n_draws, n_age - 1), log10 of the star formation rate of a bin
+            over that of the next older one; ``logzsol``, mass-weighted [M/H]; ``dust2``, optical depth in V; ``zred``.
+
+        Raises
+        ------
+        SFHCNNError
+            If there are several spectra, no distance, or draws are not to be had.
+        """
+        from .adapters import to_prospector
+
+        return to_prospector(self, n_draws, seed)
+
+    def to_bagpipes(self, n_draws=200, seed=0):
+        """Draws of one spectrum in the form that the plots of bagpipes take.
+
+        Parameters
+        ----------
+        n_draws : int, optional
+            Joint draws from the posterior.
+        seed : int, optional
+            Same seed, same draws.
+
+        Returns
+        -------
+        `~types.SimpleNamespace`
+            For ``bagpipes.plotting.add_sfh_posterior(fit, ax)``, with ``posterior.sfh.ages`` (yr of lookback time, the
+            two ends of each bin) and ``posterior.samples``, named and meant as in bagpipes: ``sfh`` (n_draws,
+            2 n_age), M_sun/yr; ``formed_mass``, ``stellar_mass`` and ``ssfr`` as log10; ``sfr`` over 100 Myr;
+            ``mass_weighted_age``, the mean of age, not of log age, in Gyr; ``dust:Av``; ``redshift``.
+
+        Raises
+        ------
+        SFHCNNError
+            If there are several spectra, no distance, or draws are not to be had.
+        """
+        from .adapters import to_bagpipes
+
+        return to_bagpipes(self, n_draws, seed)
+
+    def write(self, path, overwrite=False, draws=0, spectra=True, format=None):  # noqa: A002 - astropy's word
         """Write to FITS, ECSV or ASDF, as the suffix of ``path`` says.
+
+        The formats are those that astropy's registry (`astropy.io.registry`) has for this class; others can be
+        registered.
 
         Parameters
         ----------
@@ -538,26 +594,31 @@ class SFHResult(DerivedQuantities):
         spectra : bool, optional
             Store what was fitted and, with the network attached, the reconstruction, so that the file can be
             plotted.
+        format : str, optional
+            Name of the format: fits, ecsv, asdf or a registered one, which is called with the result, the path,
+            ``draws`` and ``spectra``. By default the suffix decides.
 
         Raises
         ------
         FileExistsError
             If the file exists and ``overwrite`` is False.
         SFHCNNError
-            If the suffix is unknown.
+            If the suffix or the format is unknown.
         """
         from .result_files import write_result
 
-        write_result(self, path, overwrite, draws, spectra)
+        write_result(self, path, overwrite, draws, spectra, format)
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path, format=None):  # noqa: A002 - astropy's word
         """Read what `write` wrote, to the last digit.
 
         Parameters
         ----------
         path : str or `pathlib.Path`
             A .fits, .fits.gz, .ecsv or .asdf file.
+        format : str, optional
+            As in `write`.
 
         Returns
         -------
@@ -571,7 +632,7 @@ class SFHResult(DerivedQuantities):
         """
         from .result_files import read_result
 
-        return read_result(path)
+        return read_result(path, format)
 
     def __repr__(self):
         from .text import result_to_text

@@ -6,7 +6,7 @@ import numpy as np
 
 from .quantities import QUANTITIES
 
-__all__ = ["format_interval", "result_to_html", "result_to_text"]
+__all__ = ["format_interval", "maps_to_html", "result_to_html", "result_to_text"]
 
 #: What a reader wants to see first.
 _MAIN = (
@@ -118,3 +118,22 @@ def result_to_html(result):
     )
     flags = html.escape(", ".join(result.flag_names()) or "none")
     return f"{title}<table>{cells}</table><p>flags: {flags}</p>"
+
+
+def maps_to_html(maps):
+    """HTML form of maps, for notebooks: the span of the main numbers over the spaxels."""
+    has_distance = np.isfinite(maps.result.arrays["distance_mpc"]).any()
+    rows = []
+    for name in _MAIN:
+        info = QUANTITIES[name]
+        if info.needs_distance and not has_distance:
+            continue
+        value = getattr(maps, name)
+        plain = (value() if callable(value) else value).value
+        finite = plain[np.isfinite(plain)]
+        low, middle, high = np.percentile(finite, (16, 50, 84)) if finite.size else (np.nan,) * 3
+        unit = str(info.unit).replace("solMass", "M_sun").replace("solLum", "L_sun")
+        cells = "".join(f"<td style='text-align:right'>{number:.3g}</td>" for number in (middle, low, high))
+        rows.append(f"<tr><td>{html.escape(info.label)}</td>{cells}<td style='text-align:left'>{unit}</td></tr>")
+    head = "<tr><th></th><th>median</th><th>16 %</th><th>84 % of spaxels</th><th></th></tr>"
+    return f"<p><b>SFHMaps</b>: {html.escape(repr(maps)[10:-1])}</p><table>{head}{''.join(rows)}</table>"

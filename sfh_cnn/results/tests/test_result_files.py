@@ -3,7 +3,7 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.io import fits
+from astropy.io import fits, registry
 from astropy.table import QTable, Table
 from numpy.testing import assert_array_equal
 
@@ -37,6 +37,22 @@ def test_round_trip_to_the_last_digit(tmp_path, suffix, scalar):
     result.write(path)
     assert_same(SFHResult.read(path), result)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_formats_are_those_of_astropys_registry(tmp_path):
+    """Formats can be named, listed, and added by others."""
+    result = make_result(2, engine=False)
+    result.write(tmp_path / "odd.name", format="ecsv")
+    assert_same(SFHResult.read(tmp_path / "odd.name", format="ecsv"), result)
+    assert set(registry.get_formats(SFHResult)["Format"]) == {"fits", "ecsv", "asdf"}
+    with pytest.raises(SFHCNNError, match="format= be one of asdf, ecsv, fits"):
+        result.write(tmp_path / "x.fits", format="hdf5")
+    registry.register_writer("ages", SFHResult, lambda one, path, *_: np.savetxt(path, one.a_v.value))
+    try:
+        result.write(tmp_path / "ages.txt", format="ages")
+    finally:
+        registry.unregister_writer("ages", SFHResult)
+    assert_array_equal(np.loadtxt(tmp_path / "ages.txt"), result.a_v.value)
 
 
 def test_contract_survives_the_journey_whole(tmp_path):

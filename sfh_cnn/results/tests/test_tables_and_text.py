@@ -1,5 +1,7 @@
 """Tables, dictionaries, spectra and texts say what the result says."""
 
+from xml.etree import ElementTree
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sfh_cnn.results import format_interval
 
-from .helpers import make_result
+from .helpers import make_maps, make_result
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,17 @@ def test_repr_of_a_single_spectrum(result):
 def test_repr_of_many_is_short():
     """A thousand rows fit on a screen."""
     assert len(repr(make_result(30, engine=False)).splitlines()) < 14
+
+
+def test_html_of_maps_gives_the_span_over_spaxels():
+    """Median and 16 to 84 per cent, over spaxels with a spectrum; well-formed; masses only with a distance."""
+    maps = make_maps()
+    text = maps._repr_html_()
+    low, middle, high = np.nanpercentile(maps.a_v.value, (16, 50, 84))
+    assert all(f">{value:.3g}<" in text for value in (low, middle, high))
+    ElementTree.fromstring(f"<div>{text}</div>")
+    assert "M_sun/yr" in text.replace(" ", "")
+    assert "M_sun/yr" not in make_maps(distance_mpc=None)._repr_html_().replace(" ", "")
 
 
 def test_html_of_one_and_many(result):
