@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from .formats import register_formats as _register_formats
+
 try:
     from ._version import version as __version__
 except ImportError:  # a checkout that was never built
@@ -19,6 +21,8 @@ _PUBLIC = {
 }
 
 __all__ = ["__version__", *_PUBLIC]
+
+_register_formats()
 
 
 def __getattr__(name):

@@ -2,8 +2,7 @@
 
 import astropy.units as u
 import numpy as np
-from astropy.io import registry
-from astropy.nddata import NDIOMixin, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 
 from sfh_cnn.core import SFHCNNError, footprint, parse_flux_unit, split_shapes
 
@@ -18,7 +17,7 @@ def read_muse_cube(path):
 
     Parameters
     ----------
-    path : str or `pathlib.Path`
+    path : str, `pathlib.Path`, file or `~astropy.io.fits.HDUList`
         FITS file with the extensions ``DATA``, ``STAT`` (variance) and, where there is one, ``DQ`` (0 is good). The
         unit of ``STAT`` is taken as the square of that of ``DATA``, for its own BUNIT is often wrong.
 
@@ -138,8 +137,3 @@ def _aperture_spaxels(aperture, cube):
     if not len(y):
         raise SFHCNNError("the aperture covers no spaxel of the cube; check its position")
     return y, x, weight
-
-
-# Registered for the base class that Spectrum inherits its read() from: specutils itself need not be imported for it.
-for _format in ("MUSE cube", "PHANGS-MUSE"):
-    registry.register_reader(_format, NDIOMixin, read_muse_cube, force=True)

@@ -28,6 +28,7 @@ FLOORS = {
     "plotting": 4,
     "examples": 4,
     "references": 4,
+    "formats": 4,
     "cli": 5,
 }
 #: Modules that a front door lists as public themselves.

@@ -1,10 +1,6 @@
 """MUSE cubes and spectra of apertures, on a cube made here and on the real one of mpdaf."""
 
 import importlib.util
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import astropy.units as u
@@ -14,7 +10,6 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from numpy.testing import assert_allclose
 
-import sfh_cnn
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError
 from sfh_cnn.spectra import extract_aperture, read_muse_cube, read_spectra
 
@@ -69,23 +64,6 @@ def test_phangs_cube_without_quality_in_vacuum(tmp_path):
     cube = read_muse_cube(tmp_path / "cube.fits")
     assert not cube.mask.any()
     assert cube.meta["medium"] == "vacuum"
-
-
-@pytest.mark.parametrize("order", ["sfh_cnn.spectra, specutils", "specutils, sfh_cnn.spectra"])
-def test_read_of_specutils_knows_the_format(tmp_path, order):
-    """Spectrum.read takes the format, whichever package was imported first; others are not disturbed."""
-    write_cube(tmp_path / "cube.fits")
-    script = f"""
-        import {order}
-        from astropy.nddata import CCDData
-        cube = specutils.Spectrum.read("cube.fits", format="MUSE cube")
-        assert type(cube) is specutils.Spectrum and cube.shape == (60, 12, 10)
-        assert specutils.Spectrum.read("cube.fits", format="PHANGS-MUSE").mask.sum() == 1
-        assert CCDData.read("cube.fits", hdu=1, unit="adu").shape == (60, 12, 10)
-    """
-    root = Path(sfh_cnn.__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, cwd=tmp_path, env=environment)
 
 
 def test_sum_over_a_mask(tmp_path):
