@@ -25,9 +25,11 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Optimisation. Mocks are made on the fly; each is seen once."""
+    """Optimisation. Mocks are made on the fly; each is seen once, unless ``n_distinct`` says otherwise."""
 
     n_mocks: int = 5_000_000
+    #: Mocks that differ, in whole chunks; after them the first ones come again. 0: all of them differ.
+    n_distinct: int = 0
     batch_size: int = 512
     #: Mocks made together; they are shuffled before they are cut into batches.
     chunk_size: int = 2048
@@ -61,6 +63,8 @@ class TrainingConfig:
         for name in ("n_mocks", "batch_size", "learning_rate", "steps_per_epoch", "n_validation", "n_initial"):
             if not getattr(self, name) > 0:
                 raise SFHCNNError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.n_distinct < 0:
+            raise SFHCNNError(f"n_distinct must be 0 (all mocks differ) or a number of mocks, got {self.n_distinct}")
 
     @property
     def n_step(self):

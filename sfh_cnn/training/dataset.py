@@ -54,17 +54,18 @@ def held_out_mocks(generator, kind, n):
 class _Chunks(Dataset):
     """Chunk ``i`` of a generator, shuffled: its groups share kinematics and must not fill a batch."""
 
-    def __init__(self, generator, chunk_size, first, stride):
+    def __init__(self, generator, chunk_size, first, stride, n_distinct):
         self.generator = generator
         self.chunk_size = chunk_size
         self.first, self.stride = first, stride
+        self.n_chunk = -(-n_distinct // chunk_size)  # rounded up; 0 means no end
 
     def __len__(self):
         return 10**8
 
     def __getitem__(self, item):
         index = self.first + item * self.stride
-        mocks = self.generator.chunk(index, self.chunk_size)
+        mocks = self.generator.chunk(index % self.n_chunk if self.n_chunk else index, self.chunk_size)
         return to_tensors(mocks, np.random.default_rng([index]).permutation(self.chunk_size), seed=[index, 1])
 
 
@@ -82,18 +83,22 @@ class MockStream:
         Processes that make mocks; 0 makes them in this one.
     rank, world_size : int, optional
         With several training processes each takes every ``world_size``-th chunk.
+    n_distinct : int, optional
+        After so many mocks (rounded up to whole chunks) the first ones come again, in another order; 0 for never.
     """
 
-    def __init__(self, generator, batch_size, chunk_size, start=0, n_worker=1, rank=0, world_size=1):
+    def __init__(self, generator, batch_size, chunk_size, start=0, n_worker=1, rank=0, world_size=1, n_distinct=0):
         self.generator = generator
         self.batch_size, self.chunk_size = batch_size, chunk_size
         self.start, self.n_worker = start, n_worker
         self.rank, self.world_size = rank, world_size
+        self.n_distinct = n_distinct
 
     def __iter__(self):
         per_chunk = self.chunk_size // self.batch_size
         chunk, skip = divmod(self.start, per_chunk)
-        chunks = _Chunks(self.generator, self.chunk_size, chunk * self.world_size + self.rank, self.world_size)
+        first = chunk * self.world_size + self.rank
+        chunks = _Chunks(self.generator, self.chunk_size, first, self.world_size, self.n_distinct)
         loader = DataLoader(
             chunks,
             batch_size=None,

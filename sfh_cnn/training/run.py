@@ -166,6 +166,7 @@ class _Data:
                 n_worker=config.n_worker,
                 rank=runner.global_rank,
                 world_size=runner.world_size,
+                n_distinct=config.n_distinct,
             )
         )
 

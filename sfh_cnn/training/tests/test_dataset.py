@@ -58,6 +58,15 @@ def test_processes_share_the_chunks():
     assert_close(later[0]["number"], seen[1][4])
 
 
+def test_a_fixed_set_comes_again_in_another_order():
+    """Of 20 mocks, that is 2 chunks: the third chunk holds the mocks of the first."""
+    numbers = torch.stack([batch["number"] for batch in first_batches(12, n_distinct=20)]).view(4, 12)
+    for again, first in ((2, 0), (3, 1)):
+        assert sorted(numbers[again].tolist()) == sorted(numbers[first].tolist())
+        assert numbers[again].tolist() != numbers[first].tolist()
+    assert sorted(numbers[:2].flatten().tolist()) == list(range(24))
+
+
 def test_batches_bring_their_noise():
     """Normal numbers for each piece of the stick, other ones for each chunk."""
     noise = torch.cat([batch["edge_noise"] for batch in first_batches(300)])
