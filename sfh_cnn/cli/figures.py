@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .console import common, examples, refuse_existing, say
+from .console import common, echo_json, examples, refuse_existing, say
 
 __all__ = ["check_figure", "plot", "save_figures", "summary_figures"]
 
@@ -22,8 +22,8 @@ _DPI = 200
 )
 @click.option("--index", type=click.IntRange(min=0), help="Which spectrum, from 0; by default all, on pages of a .pdf.")
 @click.option("--network", metavar="NAME|FILE", help="Network of the result, for corner plots without stored draws.")
-@common("overwrite")
-def plot(result_file, output, kind, index, network, overwrite):
+@common("overwrite", "json")
+def plot(result_file, output, kind, index, network, overwrite, as_json):
     """Draw a result that 'sfh-cnn predict -o' wrote."""
     refuse_existing(overwrite, output)
     check_figure(output)
@@ -38,6 +38,8 @@ def plot(result_file, output, kind, index, network, overwrite):
         figures = _figures(_read_result(result_file, index, network), kind or "summary", output)
     save_figures(figures, output, overwrite)
     say(f"Wrote {output}")
+    if as_json:
+        echo_json({"input": result_file, "output": output})
 
 
 def _read_maps(path):

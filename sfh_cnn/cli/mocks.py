@@ -2,7 +2,7 @@
 
 import click
 
-from .console import common, examples, refuse_existing, say
+from .console import common, echo_json, examples, refuse_existing, say
 
 __all__ = ["read_libraries", "synthesize"]
 
@@ -14,8 +14,8 @@ __all__ = ["read_libraries", "synthesize"]
 @click.option("--preview", "picture", type=click.Path(dir_okay=False), help="Draw example histories and the prior.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead.")
-@common("library", "overwrite")
-def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, library_paths, overwrite):
+@common("library", "overwrite", "json")
+def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, library_paths, overwrite, as_json):
     """Make mock galaxies, or go on with a set that was interrupted.
 
     The configuration is that of 'sfh-cnn train', or its [synthesis] table alone. The same configuration, seed and
@@ -32,11 +32,15 @@ def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, librar
     if picture:
         preview(config, picture, overwrite=overwrite, libraries=libraries)
         say(f"Wrote {picture}")
+    made = None
     if folder and n_mocks:
-        training_set = generate_training_set(
+        made = generate_training_set(
             config, folder, n_mocks, n_worker=workers, scheduler=scheduler, libraries=libraries
         )
-        say(repr(training_set))
+        say(repr(made))
+    if as_json:
+        counts = {} if made is None else {"n_mocks": len(made), "n_files": len(made.checksums)}
+        echo_json({"folder": folder, "preview": picture, **counts})
 
 
 def read_libraries(names, library_paths):

@@ -35,8 +35,8 @@ _n_mocks = click.option(
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--init-from", type=click.Path(), metavar="FILE", help="Released network to start from.")
-@common("threads", "library")
-def train(config_file, preset, folder, resume, init_from, threads, library_paths):
+@common("threads", "library", "json")
+def train(config_file, preset, folder, resume, init_from, threads, library_paths, as_json):
     """Train a network; a run that was interrupted goes on with --resume.
 
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
@@ -62,6 +62,8 @@ def train(config_file, preset, folder, resume, init_from, threads, library_paths
         progress_bar=sys.stderr.isatty(),
     )
     say(f"Trained; next: sfh-cnn release {folder} --out NAME.pt")
+    if as_json:
+        echo_json({"folder": folder})
 
 
 @click.command(epilog=examples("sfh-cnn evaluate my.pt --n-mocks 20000"))
@@ -101,8 +103,8 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
 @click.option("--name", help="Name of the network. [default: that of the configuration]")
 @click.option("--note", help="A remark for the card.")
 @_n_mocks
-@common("threads", "library", "overwrite")
-def release(run, output, name, note, n_mocks, threads, library_paths, overwrite):
+@common("threads", "library", "overwrite", "json")
+def release(run, output, name, note, n_mocks, threads, library_paths, overwrite, as_json):
     """Calibrate and measure a trained network and write it to the one file that users load."""
     from sfh_cnn import training
     from sfh_cnn.diagnostics import evaluate as measure
@@ -119,10 +121,12 @@ def release(run, output, name, note, n_mocks, threads, library_paths, overwrite)
     accuracy = measure(trained, mocks, engine=engine, age_edges_yr=generator.age_grid.edges_yr)
     if note:
         record["note"] = note
-    training.release(
+    card = training.release(
         trained, generator, config, output, accuracy=accuracy, record=record, name=name, overwrite=overwrite
     )
     say(f"Wrote {output}; try: sfh-cnn predict example --network {output}")
+    if as_json:
+        echo_json({"output": output, "name": card.name, "accuracy": card.accuracy})
 
 
 @click.command(epilog=examples("sfh-cnn info", "sfh-cnn info my.pt --json"))

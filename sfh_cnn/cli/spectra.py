@@ -6,7 +6,7 @@ import click
 
 from .console import common, echo_json, examples, refuse_existing, say, table_of
 from .figures import check_figure, save_figures, summary_figures
-from .text import flag_meanings, interval_text, result_to_json
+from .text import flag_meanings, interval_text, maps_to_json, result_to_json
 
 __all__ = ["is_file", "load_predictor", "predict"]
 
@@ -79,13 +79,17 @@ def predict(
     check_figure(figure, many=len(inputs) > 1)
     options = {"ebv": ebv, "calibration_error": calibration_error, "medium": medium, "distance": _distance(distance)}
     if _is_cube(inputs):
-        if not output or photometry or draws or as_json or format_name:
+        if not output or photometry or draws or format_name:
             raise click.UsageError(
-                "a cube needs -o FILE.fits and takes no --photometry, --draws, --format or --json; see 'sfh-cnn plot'"
+                "a cube needs -o FILE.fits and takes no --photometry, --draws or --format; see 'sfh-cnn plot'"
             )
         predictor = load_predictor(network, device, threads)
         cube = {"redshift": next(iter(redshift), None), "bins": bins, "velocity": velocity, "target_snr": target_snr}
-        _predict_cube(predictor, inputs[0], output, figure, overwrite, {**options, **cube})
+        maps = _predict_cube(predictor, inputs[0], output, figure, overwrite, {**options, **cube})
+        if as_json:
+            echo_json(maps_to_json(maps, inputs[0], output))
+        else:
+            click.echo(repr(maps))
         return
     if bins or velocity or target_snr:
         raise click.UsageError("--bins, --velocity and --target-snr are for a cube")
@@ -155,7 +159,7 @@ def _predict_cube(predictor, cube, output, figure, overwrite, options):
 
         save_figures([plot_maps(maps)], figure, overwrite)
         say(f"Wrote {figure}")
-    click.echo(repr(maps))
+    return maps
 
 
 def _read(name, format_name):

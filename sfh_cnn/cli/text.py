@@ -1,6 +1,6 @@
 """Results for the screen and for scripts."""
 
-__all__ = ["flag_meanings", "interval_text", "result_to_json"]
+__all__ = ["flag_meanings", "interval_text", "maps_to_json", "result_to_json"]
 
 
 def interval_text(result, name):
@@ -62,6 +62,45 @@ def result_to_json(result, inputs):
         "age_edges_yr": result.contract.age_edges_yr,
         "interval_level": 0.6827,
         "spectra": [_one(name, single) for name, single in zip(inputs, spectra, strict=True)],
+    }
+
+
+def maps_to_json(maps, name, output):
+    """Maps as nested dictionaries: where they are, how many spaxels have which flag, and medians.
+
+    Parameters
+    ----------
+    maps : SFHMaps
+    name : str
+        Name of the cube.
+    output : str
+        The file with the maps themselves.
+
+    Returns
+    -------
+    dict
+    """
+    import numpy as np
+
+    from sfh_cnn.core import Flag
+    from sfh_cnn.results import QUANTITIES
+
+    medians = {}
+    for key, info in QUANTITIES.items():
+        if info.axis or (info.needs_distance and not np.isfinite(maps.result.distance.value).any()):
+            continue
+        value = getattr(maps, key)
+        value = (value() if callable(value) else value).value
+        finite = value[np.isfinite(value)]
+        medians[key] = {"median": float(np.median(finite)) if finite.size else None, "unit": str(info.unit)}
+    return {
+        "input": name,
+        "output": str(output),
+        "network": maps.contract.name,
+        "shape": maps.shape,
+        "n_bins": int(np.unique(maps.bin_id[maps.bin_id >= 0]).size),
+        "flagged_spaxels": {flag.name: int(np.sum((maps.flags & flag.value) > 0)) for flag in Flag},
+        "quantities": medians,
     }
 
 

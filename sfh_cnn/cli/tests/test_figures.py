@@ -1,5 +1,7 @@
 """sfh-cnn plot: every kind of picture of what predict wrote."""
 
+import json
+
 import astropy.units as u
 import pytest
 
@@ -28,7 +30,8 @@ def test_each_kind_is_drawn(run, tmp_path, result_file, network_file, kind):
 def test_all_spectra_on_pages(run, tmp_path, result_file):
     """Without --index each spectrum has its page; a picture of another format has no pages."""
     figure = tmp_path / "figure.pdf"
-    run("plot", result_file, "-o", figure, "--kind", "sfh")
+    printed = json.loads(run("plot", result_file, "-o", figure, "--kind", "sfh", "--json"))
+    assert printed == {"input": str(result_file), "output": str(figure)}
     assert figure.read_bytes().count(b"/Type /Page ") == 2
 
 

@@ -1,10 +1,12 @@
 """All commands: they are light, explain themselves, and say what is wrong in one line."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from click import shell_completion as completion
 
 from sfh_cnn.cli.main import main
 
@@ -20,6 +22,47 @@ def test_help_has_an_example_of_the_command(run, command):
     known = [option for parameter in main.commands[command].params for option in parameter.opts]
     assert "Example:" in text
     assert set(options) <= set(known)
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_can_answer_a_script(command):
+    """With --json the answer of each command is one for programs."""
+    assert "--json" in [option for parameter in main.commands[command].params for option in parameter.opts]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_of_each_shell(shell):
+    """What the documentation has users evaluate is a script that asks sfh-cnn for completions."""
+    source = completion.get_completion_class(shell)(main, {}, "sfh-cnn", "_SFH_CNN_COMPLETE")
+    assert "_SFH_CNN_COMPLETE" in source.source_template % source.source_vars()
+    assert source.source_vars()["complete_func"] == "_sfh_cnn_completion"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "incomplete", "wanted"),
+    [
+        ([], "p", {"predict", "photometry", "plot"}),
+        (["predict"], "--cal", {"--calibration-error"}),
+        (["plot", "x.fits", "--kind"], "s", {"summary", "sfh"}),
+    ],
+)
+def test_completion_of_commands_options_and_choices(arguments, incomplete, wanted):
+    """The tabulator key offers what there is."""
+    offered = completion.ShellComplete(main, {}, "sfh-cnn", "_SFH_CNN_COMPLETE").get_completions(arguments, incomplete)
+    assert {one.value for one in offered} == wanted
+
+
+def test_completion_runs_as_the_shell_runs_it():
+    """The program itself answers, by an environment variable, without loading anything heavy."""
+    code = (
+        "import sys; sys.argv = ['sfh-cnn']; from sfh_cnn.cli.main import main\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    )
+    words = {"_SFH_CNN_COMPLETE": "bash_complete", "COMP_WORDS": "sfh-cnn rel", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **words}
+    )
+    assert done.stdout.split() == ["plain,release"]
 
 
 def test_help_loads_nothing_heavy():

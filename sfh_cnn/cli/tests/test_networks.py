@@ -20,8 +20,9 @@ pytest.importorskip("lightning")
 def run_folder(tmp_path_factory, config_file):
     """A run of ten steps, trained by the command."""
     folder = tmp_path_factory.mktemp("run")
-    result = invoke("train", "--config", config_file, "--out", folder)
+    result = invoke("train", "--config", config_file, "--out", folder, "--json")
     assert result.exit_code == 0, (result.stderr, result.exception)
+    assert json.loads(result.stdout) == {"folder": str(folder)}
     return folder
 
 
@@ -29,8 +30,10 @@ def run_folder(tmp_path_factory, config_file):
 def released_file(run_folder):
     """The run as a file."""
     path = run_folder / "mine.pt"
-    result = invoke("release", run_folder, "--out", path, "--name", "mine", "--n-mocks", 256)
+    result = invoke("release", run_folder, "--out", path, "--name", "mine", "--n-mocks", 256, "--json")
     assert result.exit_code == 0, (result.stderr, result.exception)
+    assert json.loads(result.stdout)["name"] == "mine"
+    assert json.loads(result.stdout)["accuracy"]["n_mocks"] == 256
     return path
 
 

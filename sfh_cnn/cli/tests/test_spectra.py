@@ -151,9 +151,13 @@ def cube_file(tmp_path):
 def test_a_cube_makes_maps(run, tmp_path, network_file, cube_file):
     """Each spaxel has the numbers of its spectrum; the maps go into a picture, by predict and by plot."""
     output, options = tmp_path / "maps.fits", ("--network", network_file, "--redshift", "0.0858")
-    run("predict", cube_file, *options, "-o", output, "--plot", tmp_path / "first.png")
+    text = run("predict", cube_file, *options, "-o", output, "--plot", tmp_path / "first.png", "--json")
     run("plot", output, "-o", tmp_path / "second.png")
-    maps = SFHMaps.read(output)
+    maps, printed = SFHMaps.read(output), json.loads(text)
+    assert printed["shape"] == [2, 2]
+    assert printed["flagged_spaxels"]["NO_DATA"] == 1
+    assert_allclose(printed["quantities"]["a_v"]["median"], np.nanmedian(maps.a_v.value))
+    assert "mass_formed" not in printed["quantities"]
     alone = SFHPredictor.from_file(network_file).predict(load_example_spectrum())
     expected = alone.mass_weighted_log_age.value
     assert_allclose(maps.mass_weighted_log_age.value, [[expected, expected], [expected, np.nan]], atol=1e-3)
