@@ -2,8 +2,9 @@
 
 from .amr_prior import MetallicityPrior, draw_metallicity, register_amr_family
 from .attenuation import DUST_LAWS, attenuation_curve
+from .composite import bin_history, library_shares
 from .config import DustPrior, InstrumentConfig, ObservationConfig, SynthesisConfig
-from .generate import MockGenerator
+from .generate import MockGenerator, draw_dust
 from .observe import line_windows
 from .preview import preview
 from .sfh_prior import SFHPrior, draw_mass_fraction, register_sfh_family
@@ -20,9 +21,12 @@ __all__ = [
     "SynthesisConfig",
     "TrainingSet",
     "attenuation_curve",
+    "bin_history",
+    "draw_dust",
     "draw_mass_fraction",
     "draw_metallicity",
     "generate_training_set",
+    "library_shares",
     "line_windows",
     "preview",
     "register_amr_family",

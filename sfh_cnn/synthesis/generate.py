@@ -20,7 +20,7 @@ from .sfh_prior import draw_mass_fraction
 from .ssp_grid import SSPGrid, metallicity_weights
 from .threads import one_thread
 
-__all__ = ["MockGenerator"]
+__all__ = ["MockGenerator", "draw_dust"]
 
 #: Mocks that share velocity dispersion, velocity error, redshift and sky.
 GROUP_SIZE = 256
@@ -148,48 +148,67 @@ class MockGenerator:
         mass, family = draw_mass_fraction(rng, n, grid.edges_yr, config.sfh)
         metallicity, enrichment = draw_metallicity(rng, mass, grid.edges_yr, config.metallicity)
         shares = library_shares(rng, n, grid.n_library, config.mixed_library_share)
-        index, part = metallicity_weights(metallicity, grid.nodes_dex)
-        v_light = np.einsum("nl,lfm->nfm", shares, grid.v_light)
-        per_mass = np.take_along_axis(v_light, index[..., None], -1)[..., 0] * (1 - part)
-        per_mass += np.take_along_axis(v_light, index[..., None] + 1, -1)[..., 0] * part
-        light = mass * per_mass
         return {
             "mass": mass,
             "fine_metallicity": metallicity,
-            "light": light,
+            "light": self.v_light(mass, metallicity, shares),
             "shares": shares,
             "family": family,
             "enrichment": enrichment,
         }
 
-    def _group(self, rng, history, observed):
-        """One group: dust, kinematics, redshift, then everything that happens to an observation."""
-        config, grid = self.config, self.grid
-        n = len(history["mass"])
+    def v_light(self, mass, metallicity_dex, shares):
+        """Dust-free light of the fine age bins.
 
+        Parameters
+        ----------
+        mass, metallicity_dex : ndarray, shape (n, n_fine)
+            Mass formed and [M/H].
+        shares : ndarray, shape (n, n_library)
+            Shares of the stellar libraries.
+
+        Returns
+        -------
+        ndarray, shape (n, n_fine)
+            L_sun in the V window, for 1 M_sun formed in all.
+        """
+        index, part = metallicity_weights(metallicity_dex, self.grid.nodes_dex)
+        v_light = np.einsum("nl,lfm->nfm", shares, self.grid.v_light)
+        per_mass = np.take_along_axis(v_light, index[..., None], -1)[..., 0] * (1 - part)
+        per_mass += np.take_along_axis(v_light, index[..., None] + 1, -1)[..., 0] * part
+        return mass * per_mass
+
+    def spectra(self, history, dust, bases, bands):
+        """Noise-free spectra and band fluxes of histories.
+
+        Parameters
+        ----------
+        history : dict of ndarray
+            ``mass``, ``fine_metallicity`` (n, n_fine) and ``shares`` (n, n_library).
+        dust : tuple of ndarray
+            From `draw_dust`.
+        bases : tuple of ndarray, shapes (rank, n_pixel)
+            Bases of young and old stars on the network's pixels; see `broadened_bases`.
+        bands : ndarray, shape (n_coarse, n_band)
+            From `sfh_cnn.photometry.band_matrix`.
+
+        Returns
+        -------
+        flux : ndarray, shape (n, n_pixel)
+        band_flux : ndarray, shape (n, n_band)
+        v_dust_free, v_level : ndarray, shape (n,)
+            Mean L_lambda in the V window without and with dust, L_sun/Angstrom per M_sun formed; flux and bands
+            are divided by the latter.
+        """
+        grid = self.grid
         # Stars, young and old apart, for the young may be dustier.
         weights = mass_weights(history["mass"], history["fine_metallicity"], grid.nodes_dex)
         young, old = weights[:, : grid.n_young], weights[:, grid.n_young :]
         shares = history["shares"]
-        base = np.zeros((n, 1), dtype=np.float32) + 1.0
-
-        # Kinematics and resolution: one operator for the group.
-        z_low, z_high = config.observation.redshift_range
-        redshift = rng.uniform(z_low, min(0.02, z_high) if rng.random() < 0.5 else z_high)
-        limit = config.observation.velocity_error_kms
-        velocity = np.clip(rng.normal(0, limit / 2), -limit, limit) if limit else 0.0
-        sigma_kms = rng.uniform(*config.observation.velocity_dispersion_range_kms)
-        operator = self.kinematics(redshift, sigma_kms, velocity)
-        young_basis = (operator @ grid.young.basis.T).T
-        old_basis = (operator @ grid.old.basis.T).T
-
-        # Dust.
-        law = rng.choice(len(self._law_names), size=n, p=_normalised(config.dust.laws.values()))
-        a_v = _draw_a_v(rng, n, config.dust)
-        extra = a_v * rng.uniform(0, config.dust.birth_cloud_factor, n)
-        extra *= rng.random(n) >= config.dust.no_birth_cloud_share
+        base = np.zeros((len(weights), 1), dtype=np.float32) + 1.0
+        law, a_v, extra = dust
         flux, band_spectrum, v_dust_free, v_level = self._dusty_light(
-            (grid.young.project(young, base) @ young_basis, grid.old.project(old, shares) @ old_basis),
+            (grid.young.project(young, base) @ bases[0], grid.old.project(old, shares) @ bases[1]),
             (
                 grid.coarse_young.project(young, base) @ grid.coarse_young.basis,
                 grid.coarse_old.project(old, shares) @ grid.coarse_old.basis,
@@ -198,13 +217,36 @@ class MockGenerator:
             extra,
             law,
         )
-        bands = band_spectrum @ band_matrix(grid.coarse_wave_aa, config.instrument.bands, redshift).astype(np.float32)
+        band_flux = band_spectrum @ bands
         flux /= v_level[:, None]
-        bands /= v_level[:, None]
+        band_flux /= v_level[:, None]
+        return flux, band_flux, v_dust_free, v_level
+
+    def broadened_bases(self, redshift, sigma_kms, velocity_kms=0.0):
+        """Bases of young and old stars on the network's pixels, for `spectra`; arguments as `kinematics`."""
+        operator = self.kinematics(redshift, sigma_kms, velocity_kms)
+        return tuple((operator @ part.basis.T).T for part in (self.grid.young, self.grid.old))
+
+    def _group(self, rng, history, observed):
+        """One group: dust, kinematics, redshift, then everything that happens to an observation."""
+        config = self.config
+        n = len(history["mass"])
+
+        # Kinematics and resolution: one operator for the group.
+        z_low, z_high = config.observation.redshift_range
+        redshift = rng.uniform(z_low, min(0.02, z_high) if rng.random() < 0.5 else z_high)
+        limit = config.observation.velocity_error_kms
+        velocity = np.clip(rng.normal(0, limit / 2), -limit, limit) if limit else 0.0
+        sigma_kms = rng.uniform(*config.observation.velocity_dispersion_range_kms)
+        bases = self.broadened_bases(redshift, sigma_kms, velocity)
+
+        dust = draw_dust(rng, n, config.dust)
+        matrix = band_matrix(self.grid.coarse_wave_aa, config.instrument.bands, redshift).astype(np.float32)
+        flux, bands, v_dust_free, v_level = self.spectra(history, dust, bases, matrix)
 
         # Truth.
         mass_fraction, light_fraction, metallicity = bin_history(
-            history["mass"], history["fine_metallicity"], history["light"], grid.parent, self.age_grid.n_age
+            history["mass"], history["fine_metallicity"], history["light"], self.grid.parent, self.age_grid.n_age
         )
         log_age = self.age_grid.log_ages_dex
         window = V_WINDOW_AA[1] - V_WINDOW_AA[0]
@@ -214,7 +256,7 @@ class MockGenerator:
             "light_weighted_log_age": mean_log_age(light_fraction, log_age),
             "mass_weighted_metallicity": mean_metallicity(mass_fraction, metallicity),
             "light_weighted_metallicity": mean_metallicity(light_fraction, metallicity),
-            "a_v": a_v,
+            "a_v": dust[1],
             "log_mass_to_light": -np.log10(v_dust_free * window),
             "log_mass_to_light_attenuated": -np.log10(v_level * window),
             "log_recent_fraction": np.log10(np.maximum(recent, 10**_RECENT_FLOOR)),
@@ -331,11 +373,30 @@ def _normalised(weights):
     return weights / weights.sum()
 
 
-def _draw_a_v(rng, n, dust):
-    """Half of the mocks even in A_V, half crowded towards the low end."""
+def draw_dust(rng, n, dust):
+    """Draw dust from its prior.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    n : int
+    dust : DustPrior
+
+    Returns
+    -------
+    law : ndarray of int, shape (n,)
+        Position of the law in ``dust.laws``.
+    a_v, extra : ndarray, shape (n,)
+        A_V of the diffuse dust and extra A_V of stars younger than 10 Myr, mag. Half of the mocks are even in A_V,
+        half crowd towards the low end.
+    """
     low, high = dust.a_v_range
+    law = rng.choice(len(dust.laws), size=n, p=_normalised(dust.laws.values()))
     share = rng.random(n)
-    return low + (high - low) * np.where(rng.random(n) < 0.5, share, share**3)
+    a_v = low + (high - low) * np.where(rng.random(n) < 0.5, share, share**3)
+    extra = a_v * rng.uniform(0, dust.birth_cloud_factor, n)
+    extra *= rng.random(n) >= dust.no_birth_cloud_share
+    return law, a_v, extra
 
 
 def _sky_lines(rng, observed_aa):
