@@ -3,12 +3,14 @@
 from .artifact import Artifact, load_artifact, save_artifact
 from .config import NetworkConfig
 from .model import SFHNet
+from .packed import PackedNetwork
 from .posterior import from_variables, to_variables
 from .templates import Templates
 
 __all__ = [
     "Artifact",
     "NetworkConfig",
+    "PackedNetwork",
     "SFHNet",
     "Templates",
     "from_variables",

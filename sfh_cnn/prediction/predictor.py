@@ -1,6 +1,5 @@
 """SFHPredictor: from spectra and photometry to histories."""
 
-import dataclasses
 import datetime as dt
 
 import astropy.units as u
@@ -18,13 +17,14 @@ from sfh_cnn.core import (
     to_plain,
 )
 from sfh_cnn.core.constants import SCALAR_NAMES
-from sfh_cnn.network import load_artifact
+from sfh_cnn.network import PackedNetwork, load_artifact
 from sfh_cnn.photometry import read_photometry
 from sfh_cnn.results import SFHResult
-from sfh_cnn.spectra import deredden, estimate_noise, open_cube, read_spectra
+from sfh_cnn.spectra import deredden, open_cube, open_spectra
 from sfh_cnn.synthesis import line_windows
 
-from .batches import BATCH_SIZE, run_network
+from .batches import run_network
+from .blocks import InputBlocks
 from .cube import predict_cube
 from .engine import Engine
 from .pretrained import available, released_network
@@ -33,10 +33,6 @@ __all__ = ["SFHPredictor"]
 
 #: Reduced chi2 beyond which a reconstruction is called poor, when the card does not say.
 _CHI2_LIMIT = 3.0
-#: Coverage of the network's range below which a spectrum is flagged.
-_FULL_COVERAGE = 0.9
-#: More pixels than this share, negative by 3 sigma, are no noise.
-_NEGATIVE_SHARE = 0.1
 
 
 class SFHPredictor:
@@ -63,8 +59,10 @@ class SFHPredictor:
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
         self.engine = Engine(artifact)
-        self._network = artifact.network
+        self._device = artifact.network.latent_mean.device
         self._program = artifact.scripted or artifact.network
+        if artifact.scripted is None and PackedNetwork.is_available(artifact.network):
+            self._program = PackedNetwork(artifact.network)
 
     @classmethod
     def pretrained(cls, name=None, device=None):
@@ -211,7 +209,7 @@ class SFHPredictor:
         """
         if refine:
             raise SFHCNNError("refine=True is not available in this version; call predict without it")
-        spectra = read_spectra(spectrum, uncertainty=uncertainty, mask=mask, redshift=redshift, medium=medium)
+        spectra = open_spectra(spectrum, uncertainty=uncertainty, mask=mask, redshift=redshift, medium=medium)
         n_spec = len(spectra)
         redshift = spectra.redshift
         flags = np.zeros(n_spec, dtype=np.int32)
@@ -224,47 +222,38 @@ class SFHPredictor:
         band_flux, band_flux_err, bad_band = read_photometry(photometry, self.contract.bands, n_spec)
         flags[bad_band] |= Flag.BAD_BAND
 
-        flux_obs, err_obs = spectra.flux, spectra.flux_err
-        if err_obs is None:
-            noise = estimate_noise(flux_obs, spectra.mask)
-            err_obs = np.broadcast_to(noise[:, None], flux_obs.shape)
-            flags |= int(Flag.NO_UNCERTAINTY)
         if ebv is not None:
             ebv = _per_spectrum(ebv, n_spec, "ebv")
-            flux_obs, err_obs = (deredden(values, spectra.wave_aa, ebv) for values in (flux_obs, err_obs))
             pivots = np.array(self.contract.band_pivots_aa)
             band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
+        near_lines = None if line_mask is None else self._near_lines(line_mask)
 
-        spectra = dataclasses.replace(spectra, flux=flux_obs, flux_err=err_obs)
-        flux, flux_err, mask = spectra.resample(self.contract.wavelength_grid)
-        if line_mask is not None:
-            mask |= self._near_lines(line_mask)
-        snr, level = self._check(spectra, flux, flux_err, mask, flags)
+        blocks = InputBlocks(
+            self.contract,
+            spectra,
+            (band_flux, band_flux_err),
+            calibration,
+            ebv,
+            near_lines,
+            flags,
+            keep_spectra,
+            batch_size or conf.batch_size,
+        )
+        shown = n_spec > 10_000 if progress_bar is None else progress_bar
+        with progress(n_spec, "predicting", enabled=None if shown else False) as advance:
+            out = run_network(self._program, self._device, blocks, self.engine.compare, n_spec, advance)
         good = (flags & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
         if not good.any():
             self._raise_if_no_overlap(spectra)
-
-        # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
-        unit = np.exp2(np.floor(np.log2(np.where(good, level, 1.0))))
-        singles = [np.nan_to_num(redshift).astype(np.float32), calibration.astype(np.float32)]
-
-        def select(rows):
-            per_unit = (1.0 / unit[rows, None]).astype(np.float32)
-            bands = [(values[rows] / unit[rows, None]).astype(np.float32) for values in (band_flux, band_flux_err)]
-            return flux[rows] * per_unit, flux_err[rows] * per_unit, mask[rows], *bands, *(one[rows] for one in singles)
-
-        shown = n_spec > 10_000 if progress_bar is None else progress_bar
-        with progress(int(good.sum()), "predicting", enabled=None if shown else False) as advance:
-            out = run_network(self._program, select, self.engine.compare, good, advance, batch_size or conf.batch_size)
         arrays = self._arrays(out)
         arrays |= {
             "flags": flags,
-            "snr": snr,
+            "snr": blocks.snr,
             "redshift": redshift,
             "calibration_error": calibration,
             "distance_mpc": _distance_mpc(distance, redshift, spectra.relative),
             "reduced_chi2": out["reduced_chi2"].astype(float),
-            "v_flux": out["v_flux"] * unit,
+            "v_flux": out["v_flux"] * blocks.unit,
         }
         flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
         limit = self.contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
@@ -273,9 +262,7 @@ class SFHPredictor:
         if keep_spectra:
             kept = {
                 "wave_aa": self.contract.wavelength_grid.wave_aa,
-                "flux": flux,
-                "flux_err": flux_err,
-                "mask": mask,
+                **blocks.kept,
                 "band_flux": band_flux,
                 "band_flux_err": band_flux_err,
             }
@@ -406,24 +393,6 @@ class SFHPredictor:
         wave_aa = self.contract.wavelength_grid.wave_aa
         return ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
 
-    def _check(self, spectra, flux, flux_err, mask, flags):
-        """Set the flags that the data alone decide; return the S/N per pixel and the mean flux."""
-        domain, n_wave = self.contract.domain, flux.shape[1]
-        blocks = [slice(start, start + BATCH_SIZE) for start in range(0, max(len(flux), 1), BATCH_SIZE)]
-        parts = [_statistics(flux[rows], flux_err[rows], mask[rows]) for rows in blocks]
-        n_valid, span, level, snr, negative = (np.concatenate(part) for part in zip(*parts, strict=True))
-        flags[(n_valid == 0) | ~(level > 0)] |= Flag.NO_DATA
-        flags[n_valid < 0.5 * domain["min_coverage"] * n_wave] |= Flag.FEW_PIXELS
-        covered = span / n_wave
-        flags[covered < _FULL_COVERAGE] |= Flag.PARTIAL_COVERAGE
-        flags[covered < 0.8 * domain["min_coverage"]] |= Flag.FEW_PIXELS
-        flags[negative > _NEGATIVE_SHARE] |= Flag.NEGATIVE_FLUX
-        low, high = domain["snr"]
-        flags[(snr < low) | (snr > high)] |= Flag.SNR_OUTSIDE
-        low, high = domain["redshift"]
-        flags[~((spectra.redshift >= low) & (spectra.redshift <= high))] |= Flag.REDSHIFT_OUTSIDE
-        return snr, level
-
     def _raise_if_no_overlap(self, spectra):
         """An input that can never give a number is an error, not a row of NaN."""
         known = np.isfinite(spectra.redshift)
@@ -495,30 +464,6 @@ def _per_spectrum(value, n_spec, name):
     if value.shape not in ((), (1,), (n_spec,)):
         raise SFHCNNError(f"{name} needs one value or {n_spec}, one per spectrum; got shape {value.shape}")
     return np.broadcast_to(value, (n_spec,)).copy()
-
-
-def _statistics(flux, flux_err, mask):
-    """Numbers of a block of spectra, each (n_spec,).
-
-    Valid pixels, pixels between the first and the last of them, mean flux, median S/N, and the share of valid pixels
-    that are negative by more than 3 sigma; 0 where no pixel is valid.
-    """
-    valid = ~mask
-    n_valid = valid.sum(axis=1)
-    some = np.maximum(n_valid, 1)
-    first, last = valid.argmax(axis=1), mask.shape[1] - valid[:, ::-1].argmax(axis=1)
-    span = np.where(n_valid > 0, last - first, 0)
-    level = np.where(valid, flux, 0.0).sum(axis=1, dtype=float) / some
-    ratio = np.divide(flux, flux_err, out=np.full_like(flux, np.inf), where=valid)
-    negative = (ratio < -3).sum(axis=1) / some
-    snr = np.zeros(len(flux))
-    for n in np.unique(n_valid[n_valid > 0]):  # masked pixels are the last ones in order
-        rows, half = np.flatnonzero(n_valid == n), n // 2
-        parted = np.partition(ratio[rows], half, axis=1)
-        upper = parted[:, half]
-        lower = upper if n % 2 else parted[:, :half].max(axis=1)
-        snr[rows] = 0.5 * (lower.astype(float) + upper)
-    return n_valid, span, level, snr, negative
 
 
 def _distance_mpc(distance, redshift, relative):

@@ -13,7 +13,7 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, strip_solid_angle
 from .resample import resample_to_grid
 from .rest_frame import to_air
 
-__all__ = ["ObservedSpectra", "read_spectra"]
+__all__ = ["ObservedSpectra", "open_spectra", "read_spectra"]
 
 #: Most negative redshift that is a galaxy and not a mistake: -900 km/s, beyond the fastest approaching ones of Virgo.
 _MIN_REDSHIFT = -0.003
@@ -22,7 +22,7 @@ _MIN_REDSHIFT = -0.003
 _SUSPECT_MASK_SHARE = 0.95
 
 #: Spectra per block, so that temporaries stay in the processor's cache.
-_BLOCK = 16
+_BLOCK = 64
 
 #: How an array of each kind of uncertainty becomes a standard deviation, and the power that its unit is of the flux's.
 _TO_STD = {
@@ -32,7 +32,7 @@ _TO_STD = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class ObservedSpectra:
     """Spectra as plain arrays, in the observed frame, in air.
 
@@ -72,9 +72,64 @@ class ObservedSpectra:
     def __len__(self):
         return len(self.flux)
 
+    def block(self, rows):
+        """Some of the spectra, given a slice."""
+        wave_aa = self.wave_aa if self.wave_aa.ndim == 1 else self.wave_aa[rows]
+        flux_err = None if self.flux_err is None else self.flux_err[rows]
+        parts = {"wave_aa": wave_aa, "flux": self.flux[rows], "flux_err": flux_err, "mask": self.mask[rows]}
+        return dataclasses.replace(self, **parts, redshift=self.redshift[rows])
+
     def resample(self, grid):
         """The spectra on a network's rest-frame pixels; see `resample_to_grid`."""
         return resample_to_grid(self.wave_aa, self.flux, self.flux_err, self.mask, self.redshift, grid)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _UnreadSpectra:
+    """Spectra on one axis of which the arrays are still as they came; `block` makes `ObservedSpectra`.
+
+    Parameters
+    ----------
+    wave_aa, redshift, medium, scalar, relative, per
+        As in `ObservedSpectra`.
+    rows : ndarray, shape (n_spec, n_wave_obs)
+        Flux as it came, a view.
+    masked : ndarray of bool, shape (n_spec, n_wave_obs), or None
+        True marks bad pixels.
+    scale : float or ndarray, shape (n_wave_obs,)
+        Factor to the house unit.
+    err_rows, to_std, err_scale
+        The same for uncertainties, with the function that makes them standard deviations; or Nones.
+    """
+
+    wave_aa: np.ndarray
+    rows: np.ndarray
+    masked: np.ndarray | None
+    scale: np.ndarray | float
+    err_rows: np.ndarray | None
+    to_std: np.ufunc | None
+    err_scale: np.ndarray | float | None
+    redshift: np.ndarray
+    medium: str
+    scalar: bool
+    relative: bool
+    per: str
+
+    def __len__(self):
+        return len(self.rows)
+
+    def block(self, rows):
+        """Some of the spectra, given a slice."""
+        bad = None if self.masked is None else self.masked[rows]
+        flux, bad = _scaled(self.rows[rows], bad, self.scale)
+        flux_err = None
+        if self.err_rows is not None:
+            flux_err, bad = _scaled(self.err_rows[rows], bad, self.err_scale, self.to_std)
+        redshift = self.redshift[rows]
+        bad[~np.isfinite(redshift)] = True
+        return ObservedSpectra(
+            self.wave_aa, flux, flux_err, bad, redshift, self.medium, self.scalar, self.relative, self.per
+        )
 
 
 def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium=None):
@@ -119,21 +174,44 @@ def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium
     >>> spectra.wave_aa, spectra.redshift.round(6)
     (array([5000., 6000., 7000., 8000., 9000.]), array([0.02]))
     """
+    spectra = open_spectra(spectrum, uncertainty=uncertainty, mask=mask, redshift=redshift, medium=medium)
+    return spectra.block(slice(None))
+
+
+def open_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium=None):
+    """`read_spectra` block by block: large stacks are best taken in pieces that stay in the processor's cache.
+
+    Parameters
+    ----------
+    spectrum, uncertainty, mask, redshift, medium
+        As in `read_spectra`.
+
+    Returns
+    -------
+    object
+        With the attributes of `ObservedSpectra` other than the arrays, a length, and a method ``block(rows)`` that
+        gives the `ObservedSpectra` of a slice.
+
+    Raises
+    ------
+    SFHCNNError, astropy.units.UnitConversionError
+        As `read_spectra`.
+    """
     members = _members(spectrum)
     if members is None:
-        return _with_a_redshift(_read_one(spectrum, uncertainty, mask, redshift, medium))
+        return _with_a_redshift(_open_one(spectrum, uncertainty, mask, redshift, medium))
     if not members:
         raise SFHCNNError("the list of spectra is empty; give at least one spectrum")
     if redshift is not None:
         redshift = np.broadcast_to(_checked_redshift(redshift, len(members)), len(members))
     parts = [
-        _read_one(
+        _open_one(
             member,
             _pick(uncertainty, i, len(members), "uncertainty"),
             _pick(mask, i, len(members), "mask"),
             None if redshift is None else redshift[i : i + 1],
             medium,
-        )
+        ).block(slice(None))
         for i, member in enumerate(members)
     ]
     return _with_a_redshift(_stack(parts))
@@ -156,7 +234,7 @@ def _pick(values, i, n, name):
     return values[i]
 
 
-def _read_one(spectrum, uncertainty, mask, redshift, medium):
+def _open_one(spectrum, uncertainty, mask, redshift, medium):
     if not (hasattr(spectrum, "spectral_axis") and hasattr(spectrum, "flux")):
         raise SFHCNNError(
             f"spectrum must be a specutils Spectrum or a list of them, got {type(spectrum).__name__}; "
@@ -198,15 +276,21 @@ def _read_one(spectrum, uncertainty, mask, redshift, medium):
                 "pass mask=~mask if yours is the other way round"
             )
         masked = mask if masked is None else masked | mask
-    flux, bad = _scaled(to_rows(values), to_rows(masked), scale)
-    flux_err = None
-    if array is not None:
-        flux_err, bad = _scaled(to_rows(array), bad, scale * factor, to_std)
-
-    redshift = _find_redshift(spectrum, redshift, len(flux))
-    bad = bad | ~np.isfinite(redshift)[:, np.newaxis]
-    scalar = spectrum.flux.ndim == 1
-    return ObservedSpectra(wave_aa, flux, flux_err, bad, redshift, medium, scalar, relative, per)
+    rows = to_rows(values)
+    return _UnreadSpectra(
+        wave_aa,
+        rows,
+        to_rows(masked),
+        scale,
+        to_rows(array),
+        to_std,
+        None if array is None else scale * factor,
+        _find_redshift(spectrum, redshift, len(rows)),
+        medium,
+        spectrum.flux.ndim == 1,
+        relative,
+        per,
+    )
 
 
 def _unmask(array):
@@ -220,21 +304,30 @@ def _scaled(rows, bad, scale, to_std=None):
 
     Bad are those of ``bad``, and what is not finite, or, for uncertainties, not a positive standard deviation.
     """
-    out = np.empty(rows.shape, dtype=np.float32 if rows.dtype.itemsize <= 4 and rows.dtype.kind == "f" else float)
+    kind = np.float32 if rows.dtype.itemsize <= 4 and rows.dtype.kind == "f" else float
+    out = np.empty(rows.shape, dtype=kind)
     bad_out = np.empty(rows.shape, dtype=bool)
+    scale = np.asarray(scale, dtype=kind)
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
+        values = out[block]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of bad pixels, which are marked below
-            values = rows[block].astype(float)
-            out[block] = values = (values if to_std is None else to_std(values)) * scale
+            if to_std in (None, np.positive):
+                np.multiply(rows[block], scale, out=values, casting="same_kind")
+            else:
+                np.multiply(to_std(rows[block].astype(kind)), scale, out=values)
         good = np.isfinite(values) if to_std is None else (values > 0) & (values < np.inf)
-        bad_out[block] = ~good if bad is None else ~good | bad[block]
+        np.logical_not(good, out=bad_out[block])
+        if bad is not None:
+            bad_out[block] |= bad[block]
     return out, bad_out
 
 
 def _flux_scale(unit, wave_aa):
-    """Factor from a flux density in ``unit`` to the house unit, per pixel."""
+    """Factor from a flux density in ``unit`` to the house unit, one or one per pixel."""
     try:
+        if unit.is_equivalent(FLUX_UNIT):
+            return unit.to(FLUX_UNIT)
         return unit.to(FLUX_UNIT, np.ones_like(wave_aa), equivalencies=u.spectral_density(wave_aa * u.AA))
     except u.UnitConversionError as err:
         raise u.UnitConversionError(

@@ -11,13 +11,13 @@ from scipy import sparse
 
 from sfh_cnn.core import SFHCNNError, constants, pixel_edges
 
-__all__ = ["resample_matrix", "resample_spectra", "resample_to_grid"]
+__all__ = ["redshift_order", "resample_matrix", "resample_spectra", "resample_to_grid"]
 
 #: An output pixel is used if at least this share of it is covered by good input pixels.
 _MIN_COVERAGE = 0.5
 
 #: Spectra per block: large enough for numpy, small enough that the temporaries stay in the processor's cache.
-_BLOCK = 16
+_BLOCK = 64
 
 #: Spectra whose redshifts round to the same multiple of this share a matrix: off by at most 1 km/s, a sixtieth of a
 #: MUSE pixel. The rounding is absolute, so a spaxel alone and in its cube is treated alike.
@@ -106,7 +106,7 @@ def resample_spectra(flux, flux_err, mask, matrix):
     SFHCNNError
         If the shapes do not fit.
     """
-    return _resample(flux, flux_err, mask, matrix, *_row_and_column_sums(matrix))
+    return _resample(flux, flux_err, mask, *_with_sums(matrix))
 
 
 def _resample(flux, flux_err, mask, matrix, full, width_ratio):
@@ -127,41 +127,61 @@ def _resample(flux, flux_err, mask, matrix, full, width_ratio):
     mask_out = np.empty((n_spec, n_wave), dtype=bool)
     for start in range(0, n_spec, _BLOCK):
         block = slice(start, start + _BLOCK)
-        # Wavelength runs down the columns here, as the sparse product wants it.
-        values = flux[block].T.astype(float, order="C")
+        # Wavelength runs down the columns here, as the sparse product wants it. Single precision has enough digits
+        # for a mean of a few pixels.
+        values = flux[block].T.astype(np.float32, order="C")
         bad = ~np.isfinite(values)
         if mask is not None:
             bad |= mask[block].T
         if flux_err is not None:
-            errors = flux_err[block].T.astype(float, order="C")
+            unit = _powers_of_two(flux_err[block])  # keep squares of 1e-20 in range and change no digit
+            errors = np.multiply(flux_err[block].T, 1 / unit, order="C", dtype=np.float32)
             bad |= ~((errors > 0) & (errors < np.inf))
         any_bad = bad.any()
+        coverage = full
         if any_bad:
             values[bad] = 0.0  # 0 * NaN is NaN: bad pixels must be gone before the product
-        coverage = matrix @ (~bad).astype(float) if any_bad else full
-        covered = coverage > _MIN_COVERAGE - 1e-9
-        weight = np.divide(1.0, coverage, out=np.zeros_like(coverage), where=covered)
-        flux_out[block] = ((matrix @ values) * weight).T
+            coverage = matrix @ (~bad).astype(np.float32)
+        covered = coverage > _MIN_COVERAGE - 1e-6
+        weight = covered / np.maximum(coverage, np.float32(0.5 * _MIN_COVERAGE))
+        values = matrix @ values
+        values *= weight
+        flux_out[block] = values.T
         mask_out[block] = ~covered.T
         if flux_err is not None:
             if any_bad:
                 errors[bad] = 0.0
-            err_out[block] = (np.sqrt(matrix @ (errors**2 * width_ratio)) * weight).T
+            errors *= errors
+            errors *= width_ratio
+            errors = matrix @ errors
+            np.sqrt(errors, out=errors)
+            errors *= weight
+            errors *= unit
+            err_out[block] = errors.T
     return flux_out, err_out, mask_out
 
 
-def _row_and_column_sums(matrix):
-    """Covered share of each output pixel, and width of each input pixel over that of an output pixel, as columns.
+def _powers_of_two(values):
+    """For each row a power of two near the largest of its values, (n_spec,); 1 where there is no such."""
+    largest = np.max(values, axis=1)
+    if not np.isfinite(largest).all():
+        largest = np.max(np.where(np.isfinite(values), values, 0.0), axis=1)
+    return np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0)))).astype(np.float32)
 
-    The column sums are the widths where the grid covers the whole input pixel; the two at the ends take their
-    neighbours'.
+
+def _with_sums(matrix):
+    """A matrix, the covered share of each output pixel, and width of each input pixel over that of an output pixel.
+
+    The latter two as columns, all in single precision. The column sums are the widths where the grid covers the whole
+    input pixel; the two at the ends take their neighbours'.
     """
     covered = matrix @ np.ones(matrix.shape[1])
     ratio = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1])
     met = np.flatnonzero(ratio)
     if len(met) > 2:
         ratio[met[0]], ratio[met[-1]] = ratio[met[1]], ratio[met[-2]]
-    return covered[:, np.newaxis], ratio[:, np.newaxis]
+    columns = (values[:, np.newaxis].astype(np.float32) for values in (covered, ratio))
+    return matrix.astype(np.float32), *columns
 
 
 def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
@@ -193,7 +213,7 @@ def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
     mask_out = np.ones((n_spec, grid.n_wave), dtype=bool)
     redshift = np.asarray(redshift, dtype=float)
     known = np.flatnonzero(np.isfinite(redshift))
-    step = np.round(np.log1p(redshift[known]) / _REDSHIFT_STEP)
+    step = _redshift_step(redshift[known])
     if wave_aa.ndim == 1:
         edges = pixel_edges(wave_aa).tobytes()
         steps, group = np.unique(step, return_inverse=True)
@@ -211,7 +231,27 @@ def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
     return flux_out, err_out, mask_out
 
 
+def _redshift_step(redshift):
+    return np.round(np.log1p(redshift) / _REDSHIFT_STEP)
+
+
+def redshift_order(redshift):
+    """An order of spectra in which those that share a matrix in `resample_to_grid` are neighbours.
+
+    Parameters
+    ----------
+    redshift : ndarray, shape (n_spec,)
+        NaN where unknown.
+
+    Returns
+    -------
+    ndarray of int, shape (n_spec,), or None
+        None if all share one.
+    """
+    step = _redshift_step(redshift)
+    return None if np.all(step == step[:1]) else np.argsort(step, kind="stable")
+
+
 @functools.lru_cache(maxsize=512)  # about 100 kB each; the velocities of a galaxy come back in every block of its cube
 def _matrix_at_step(edges_bytes, grid, step):
-    matrix = resample_matrix(np.frombuffer(edges_bytes), grid, np.expm1(step * _REDSHIFT_STEP))
-    return matrix, *_row_and_column_sums(matrix)
+    return _with_sums(resample_matrix(np.frombuffer(edges_bytes), grid, np.expm1(step * _REDSHIFT_STEP)))

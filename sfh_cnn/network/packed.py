@@ -1,0 +1,132 @@
+"""PackedNetwork: SFHNet as a CPU likes it. The same numbers, with weights laid out for oneDNN."""
+
+import platform
+
+import torch
+from torch.nn import functional
+
+__all__ = ["PackedNetwork"]
+
+#: Scores of the attention are cut here, far beyond any that occur, so that their exponentials stay finite.
+_SCORE_LIMIT = 60.0
+
+
+class _Linear:
+    """A linear layer with the activation that follows it."""
+
+    def __init__(self, weight, bias=None, activation="none"):
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+        self.bias = None if bias is None else bias.detach().contiguous()
+        self.activation = activation
+
+    def __call__(self, x):
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.activation, [], "")
+
+    def plus(self, x, other):
+        """The layer's output added to something of its shape."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")
+
+
+def _like(layer, activation="none"):
+    return _Linear(layer.weight, layer.bias, activation)
+
+
+class PackedNetwork:
+    """What `SFHNet.forward` computes, for prediction on a CPU.
+
+    Weights are put once into the order in which oneDNN reads them; activations and sums are applied while a layer's
+    output is in the registers; what the first convolution looks at is laid out by one copy.
+
+    Parameters
+    ----------
+    network : SFHNet
+        On a CPU for which `is_available` is true; its weights must not change afterwards.
+    """
+
+    def __init__(self, network):
+        self.network = network
+        # From (channel, half, pixel) to (half, channel, pixel): the order of the pieces in `_tokens`.
+        kernel = network.patches.weight.view(-1, 2, 2, network.block_px).transpose(1, 2)
+        self.patches = _Linear(kernel.flatten(1), network.patches.bias, "swish")
+        kernel, n_channel = network.tokens.weight, network.patches.out_channels  # (n_token_channel, n_channel + 3, ...)
+        self.patch_tokens = _Linear(kernel[:, :n_channel].transpose(1, 2).flatten(1))
+        self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
+        self.projection = _Linear(network.projection.weight)
+        attention = network.attention
+        self.query_key_value, self.mix = _like(attention.query_key_value), _like(attention.mix)
+        self.inner, self.outer = _like(attention.inner, "swish"), _like(attention.outer)
+        self.pool, self.join = _like(network.pool), _like(network.join)
+        self.shape = _like(network.shape[0], "swish"), _like(network.shape[2])
+        self.photometry = _like(network.photometry[0], "swish"), _like(network.photometry[2])
+        *blocks, self.last_norm = network.trunk
+        self.trunk = [(block.norm, _like(block.inner, "swish"), _like(block.outer)) for block in blocks]
+        whitening = network.latent_whitening.T
+        parts = (network.fractions.weight, network.quantiles.weight, whitening)
+        biases = (network.fractions.bias, network.quantiles.bias, -(whitening @ network.latent_mean))
+        self.heads = _Linear(torch.cat(parts), torch.cat(biases))
+        self.head_sizes = [len(part) for part in parts]
+
+    @staticmethod
+    def is_available(network):
+        """Whether this machine, and the device of a network, are made for it."""
+        on_cpu = network.latent_mean.device.type == "cpu"
+        return on_cpu and platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+
+    def __call__(self, *arguments):
+        """As `forward`."""
+        return self.forward(*arguments)
+
+    def forward(self, flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error):
+        """As `SFHNet.forward`."""
+        network = self.network
+        high_passed, precision, blocks, scale, _ = network.features(flux, flux_err, mask)
+        blocks = (blocks - network.block_mean) / network.block_std
+        condition = network.condition(blocks, redshift, calibration_error)
+        bands = network.band_features(band_flux, band_flux_err, scale)
+        joined = [
+            self.projection(high_passed) * (1.0 + network.gate(condition)),
+            self.pool(self._attend(self._tokens(high_passed, precision, blocks)).flatten(1)),
+            self.shape[1](self.shape[0](blocks.flatten(1))),
+            self.photometry[1](self.photometry[0](torch.cat([bands, condition], 1))),
+            condition,
+        ]
+        latent = self.join(torch.cat(joined, 1))
+        for norm, inner, outer in self.trunk:
+            latent = outer.plus(inner(norm(latent)), latent)
+        latent = self.last_norm(latent)
+        return network.answers(latent, *self.heads(latent).split(self.head_sizes, 1))
+
+    def _tokens(self, high_passed, precision, blocks):
+        """`SFHNet.tokenise` with positions, (n, n_token, n_token_channel)."""
+        network, n = self.network, len(high_passed)
+        px, n_block = network.block_px, blocks.shape[2]
+        # Blocks of both channels side by side, shifted by half a block: neighbouring pairs overlap in memory.
+        pairs = high_passed.new_zeros(n, n_block + 1, 2, px)
+        for channel, values in enumerate((high_passed, precision)):
+            flat = pairs[:, :, channel]
+            flat[:, 1:-1] = values[:, px // 2 : -(px // 2)].view(n, n_block - 1, px)
+            flat[:, 0, px // 2 :] = values[:, : px // 2]
+            flat[:, -1, : px // 2] = values[:, -(px // 2) :]
+        pieces = pairs.as_strided((n, n_block, 4 * px), ((n_block + 1) * 2 * px, 2 * px, 1))
+        patches = self.patches(pieces)
+        if network.token_padding:
+            patches = functional.pad(patches, [0, 0, 0, network.token_padding])
+            blocks = functional.pad(blocks, [0, network.token_padding])
+        n_token = len(network.position)
+        blocks = blocks.view(n, 3, n_token, -1).transpose(1, 2).reshape(n, n_token, -1)
+        other = self.block_tokens(blocks) + network.position
+        return self.patch_tokens.plus(patches.view(n, n_token, -1), other)
+
+    def _attend(self, x):
+        """`AttentionBlock.forward`."""
+        block = self.network.attention
+        n, n_token, width = x.shape
+        d = width // block.n_head
+        qkv = self.query_key_value(block.norm_1(x)).view(n, n_token, 3, block.n_head, d)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).reshape(3, n * block.n_head, n_token, d).unbind(0)
+        # Without the maximum taken out first, softmax is a division after the sum over values.
+        score = torch.bmm(query, key.transpose(1, 2)).mul_(d**-0.5).clamp_(-_SCORE_LIMIT, _SCORE_LIMIT).exp_()
+        mixed = torch.bmm(score, value).div_(score.sum(-1, keepdim=True))
+        mixed = mixed.view(n, block.n_head, n_token, d).transpose(1, 2).reshape(n, n_token, width)
+        x = self.mix.plus(mixed, x)
+        return self.outer.plus(self.inner(block.norm_2(x)), x)

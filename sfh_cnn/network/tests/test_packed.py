@@ -1,0 +1,57 @@
+"""The packed network gives the numbers of the eager one, for any layers and batch size."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sfh_cnn.network import NetworkConfig, PackedNetwork, SFHNet
+from sfh_cnn.tests.small import small_generator
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+
+
+def assert_same(network, inputs):
+    """Every output, to the rounding of single precision."""
+    expected, out = network(*inputs), PackedNetwork(network)(*inputs)
+    assert list(out) == list(expected)
+    for name, value in expected.items():
+        assert_close(out[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max()), msg=name)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("n", [1, 7, 64])
+def test_the_numbers_of_the_eager_network(network, inputs, n):
+    """Point estimates, quantiles, latent vectors and unusualness."""
+    assert_same(network, [value[:n] for value in inputs])
+
+
+@torch.inference_mode()
+def test_every_weight_counts(network, inputs):
+    """Weights that are zero when training starts, biases and positions are in the right places too."""
+    network = copy.deepcopy(network)
+    torch.manual_seed(3)
+    for name, parameter in network.named_parameters():
+        if not name.startswith("posterior"):
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    network.latent_mean.normal_()
+    network.latent_whitening.normal_()
+    assert_same(network, inputs)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layers", [{"block_px": 8, "token_stride": 7}, {"n_head": 2, "n_residual": 1}])
+def test_other_layers(inputs, layers):
+    """Also where the last token is not full."""
+    torch.manual_seed(4)
+    assert_same(SFHNet(small_generator().contract(), NetworkConfig(**layers)).eval(), inputs)
+
+
+@torch.inference_mode()
+def test_attention_without_the_maximum_stays_finite(network, inputs):
+    """Scores far beyond any of a trained network give numbers, not NaN."""
+    network = copy.deepcopy(network)
+    network.attention.query_key_value.weight.mul_(100.0)
+    out = PackedNetwork(network)(*inputs)
+    assert all(torch.isfinite(value).all() for value in out.values())
