@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import astropy.units as u
 import numpy as np
@@ -37,8 +38,8 @@ class ModelContract:
     metallicity_range_dex : tuple of float
         Lowest and highest [M/H] of the prior.
     domain : dict
-        Trained ranges: ``snr``, ``redshift``, ``a_v``, ``velocity_dispersion_kms``, ``calibration_error``,
-        ``min_valid_fraction``.
+        Trained ranges: ``snr``, ``redshift``, ``a_v``, ``velocity_dispersion_kms``, ``calibration_error``; and the
+        least share of the wavelength range, ``min_coverage``.
     synthesis : dict
         The full synthesis configuration with its seed.
     training : dict
@@ -108,6 +109,38 @@ class ModelContract:
                 data[name] = tuple(data[name])
             contract = cls(**{name: value for name, value in data.items() if name in fields})
             contract.wavelength_grid, contract.age_grid  # noqa: B018 (the grids check themselves)
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as err:
-            raise NetworkFileError(f"the model card is not readable: {err}") from err
+            contract._check()
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as err:
+            raise NetworkFileError(f"the model card is not readable: {err!r}") from err
         return contract
+
+    def _check(self):
+        """Refuse a card that would only fail later, or that would write more than text on a terminal."""
+        for name, kind in {
+            **dict.fromkeys(("name", "imf"), str),
+            **dict.fromkeys(("domain", "synthesis", "training", "accuracy"), dict),
+        }.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is {getattr(self, name)!r}")
+        if not all(isinstance(band, str) for band in self.bands) or len(self.bands) != len(self.band_pivots_aa):
+            raise ValueError(f"bands are {self.bands} at {self.band_pivots_aa}")
+        if not all(isinstance(library, dict) for library in self.libraries):
+            raise TypeError(f"libraries are {self.libraries}")
+        numbers = [self.wave_start_aa, self.wave_step_aa, *self.band_pivots_aa, self.domain.get("min_coverage", 0)]
+        ranges = [self.domain[name] for name in ("snr", "redshift", "calibration_error") if name in self.domain]
+        for low, high in [self.metallicity_range_dex, *ranges]:
+            numbers += [low, high]
+            if not low <= high:
+                raise ValueError(f"the range {low} to {high} is empty")
+        if not (type(self.n_wave) is int and all(math.isfinite(number) for number in numbers)):
+            raise ValueError("a number is not finite")
+        if not _is_printable(dataclasses.asdict(self)):
+            raise ValueError("a text has control characters")
+
+
+def _is_printable(value):
+    if isinstance(value, dict):
+        return all(_is_printable(part) for pair in value.items() for part in pair)
+    if isinstance(value, (list, tuple)):
+        return all(_is_printable(part) for part in value)
+    return not isinstance(value, str) or all(letter.isprintable() or letter in "\n\t" for letter in value)

@@ -9,7 +9,9 @@ package does for files whose hash it knows. Weights are float16 on disk and floa
 
 import dataclasses
 import hashlib
+import io
 import json
+import math
 import warnings
 import zipfile
 from pathlib import Path
@@ -33,6 +35,9 @@ _FULL_PRECISION = (
 )
 #: No honest network comes near this; a larger one is not worth unpacking.
 _MAX_BYTES = 512 * 1024**2
+_MAX_TEXT_BYTES = 16 * 1024**2
+#: What a prediction asks the card for.
+_DOMAIN = ("snr", "redshift", "calibration_error", "min_coverage")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,8 +106,10 @@ def save_artifact(network, templates, contract, config, path, overwrite=False):
     with atomic_write(path, overwrite=overwrite) as temporary, warnings.catch_warnings():
         # PyTorch calls TorchScript deprecated; the eager network below does not depend on it.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        program = io.BytesIO()  # through memory: torch reports a full disk as anything but an OSError
         with torch.no_grad():
-            torch.jit.script(released).save(str(temporary))
+            torch.jit.save(torch.jit.script(released), program)
+        temporary.write_bytes(program.getbuffer())
         members["weights.json"] = json.dumps(_find_weights(temporary, released.state_dict()))
         with zipfile.ZipFile(temporary, "a") as archive:
             root = archive.namelist()[0].split("/")[0]
@@ -166,10 +173,15 @@ def load_artifact(path, device="cpu", scripted=False):
 
 def _read(path):
     """Card, network with templates, and layers of a file, from its JSON members and raw numbers."""
+    too_large = NetworkFileError(f"larger than {_MAX_BYTES // 1024**2} MB and no released network")
+    if path.stat().st_size > _MAX_BYTES:
+        raise too_large
     with zipfile.ZipFile(path) as archive:
         # What a small archive unpacks to can be large.
-        if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
-            raise NetworkFileError(f"larger than {_MAX_BYTES // 1024**2} MB and no released network")
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        texts = sum(size for name, size in sizes.items() if name.endswith(".json"))
+        if sum(sizes.values()) > _MAX_BYTES or texts > _MAX_TEXT_BYTES:
+            raise too_large
         root = archive.namelist()[0].split("/")[0]
 
         def member(name):
@@ -183,6 +195,7 @@ def _read(path):
         layers["network"].setdefault("means_first", False)  # files from before 0.2 do not say
         config = build_config(layers["network"], NetworkConfig, where="network.json")
         index = json.loads(member("extra/weights.json"))
+        _check_claims(contract, config, layers["templates"], [entry["shape"] for entry in index.values()])
 
         def build():
             return _Released(SFHNet(contract, config), Templates(*layers["templates"]))
@@ -198,12 +211,23 @@ def _read(path):
     return contract, released, config
 
 
+def _check_claims(contract, config, template_sizes, shapes):
+    """Refuse sizes beyond those of the weights before anything of these sizes is made, and a card without domain."""
+    if missing := [name for name in _DOMAIN if name not in contract.domain]:
+        raise NetworkFileError(f"the card does not state the trained {', '.join(missing)}")
+    total = sum(math.prod(max(int(length), 1) for length in shape) for shape in shapes)
+    largest = max(int(length) for shape in shapes for length in shape)
+    claims = [contract.n_wave, contract.n_age, contract.n_band, *template_sizes]
+    if total > _MAX_BYTES // 2 or max(claims) > largest or config.n_residual > len(shapes):
+        raise NetworkFileError("the weights do not fit the card")
+
+
 def _weight(name, entry, member):
     """One weight as a float32 tensor."""
     if entry["dtype"] not in ("float16", "float32"):
         raise NetworkFileError(f"weight {name} has type {entry['dtype']}")
     array = np.frombuffer(member(entry["member"]), dtype=entry["dtype"]).astype(np.float32)
-    if not np.isfinite(array).all() and not name.startswith("templates."):  # libraries may lack surviving masses
+    if not np.isfinite(array).all() and name != "templates.surviving":  # which libraries may lack
         raise NetworkFileError(f"weight {name} is not finite")
     return torch.from_numpy(array.reshape(entry["shape"]))
 

@@ -174,7 +174,10 @@ def test_a_flipped_bit_is_refused_or_harmless(artifact_path, tmp_path):
         (with_json("format.json", lambda form: form.update(format="other")), "reads version 1"),
         (with_json("card.json", lambda card: card.pop("n_wave")), "n_wave"),
         (with_json("card.json", lambda card: card.update(n_wave=480)), "do not fit the card"),
-        (with_json("card.json", lambda card: card.update(bands=["F438W"])), "do not fit the card"),
+        (
+            with_json("card.json", lambda card: card.update(bands=["F438W"], band_pivots_aa=[4e3])),
+            "do not fit the card",
+        ),
         (with_json("network.json", lambda layers: layers["network"].update(n_latent=10**6)), "do not fit the card"),
         (with_json("network.json", lambda layers: layers["network"].update(n_latent="12")), "expected int"),
         (with_json("network.json", lambda layers: layers["network"].update(extra=1)), "unknown key extra"),
