@@ -29,6 +29,7 @@ FLOORS = {
     "examples": 4,
     "references": 4,
     "formats": 4,
+    "glue_plugin": 4,
     "cli": 5,
 }
 #: Modules that a front door lists as public themselves.
@@ -44,6 +45,7 @@ AT_MODULE_LEVEL = {
     "spectral_cube": set(),
     "photutils": set(),
     "bagpipes": set(),
+    "glue": set(),
 }
 
 #: Rooms that cannot be imported without torch: those above, and those made of them.
