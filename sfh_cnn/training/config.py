@@ -30,6 +30,7 @@ class TrainingConfig:
     n_mocks: int = 5_000_000
     #: Mocks that differ, in whole chunks; after them the first ones come again. 0: all of them differ.
     n_distinct: int = 0
+    #: Of each process, where several train together.
     batch_size: int = 512
     #: Mocks made together; they are shuffled before they are cut into batches.
     chunk_size: int = 2048
@@ -68,7 +69,7 @@ class TrainingConfig:
 
     @property
     def n_step(self):
-        """Optimiser steps of the whole run."""
+        """Optimiser steps of the whole run in one process."""
         return max(self.n_mocks // self.batch_size, 1)
 
 

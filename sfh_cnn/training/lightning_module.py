@@ -45,6 +45,17 @@ class LitSFHNet(lightning.LightningModule):
         keep = 1.0 - 1.0 / min(self.config.average_steps, 1.0 + self.global_step / 4)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - keep)
+        if self.global_step >= self.n_step:
+            self.trainer.should_stop = True
+
+    @property
+    def n_step(self):
+        """Steps of the run: the mocks of the configuration are those of all processes together."""
+        return max(self.config.n_mocks // (self.config.batch_size * self.trainer.world_size), 1)
+
+    def on_save_checkpoint(self, checkpoint):
+        """How many mocks a step was."""
+        checkpoint["n_mocks_per_step"] = self.config.batch_size * self.trainer.world_size
 
     def validation_step(self, batch, _):
         """Loss and medians of the average on a held-out batch."""
@@ -78,7 +89,7 @@ class LitSFHNet(lightning.LightningModule):
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )
-        n_step, n_flat = config.n_step, config.n_step * (1 - config.decay_share)
+        n_step, n_flat = self.n_step, self.n_step * (1 - config.decay_share)
 
         def schedule(step):
             warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))

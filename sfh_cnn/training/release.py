@@ -113,7 +113,7 @@ def load_run(folder, libraries=None):
         "seed": config.training.seed,
         **({"started_from": config.training.started_from} if config.training.started_from else {}),
         "n_steps": steps,
-        "n_mocks_seen": steps * config.training.batch_size,
+        "n_mocks_seen": steps * int(saved.get("n_mocks_per_step", config.training.batch_size)),
         "learning_curve": _learning_curve(folder / LOG_FOLDER),
         "machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}",
     }

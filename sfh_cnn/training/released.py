@@ -1,6 +1,7 @@
 """The mocks that a released network was trained on, made anew from its card."""
 
 from sfh_cnn.core import SFHCNNError, build_config
+from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.synthesis import MockGenerator, SynthesisConfig
 
 __all__ = ["released_mocks"]
@@ -27,11 +28,12 @@ def released_mocks(contract, libraries=None):
     """
     settings = {key: value for key, value in contract.synthesis.items() if key != "sha256"}
     config = build_config(settings, SynthesisConfig, where=f"model card of {contract.name}")
-    generator = MockGenerator(config, libraries)
-    for library, record in zip(generator.libraries, contract.libraries, strict=True):
+    if libraries is None:
+        libraries = [SSPLibrary.read(name) for name in config.libraries]
+    for library, record in zip(libraries, contract.libraries, strict=True):
         if library.sha256 != record["sha256"]:
             raise SFHCNNError(
                 f"stellar library {library.name!r} is not the {record['name']!r} that {contract.name!r} was trained "
                 f"with: its SHA-256 is {library.sha256}, the card says {record['sha256']}"
             )
-    return generator
+    return MockGenerator(config, libraries)

@@ -233,7 +233,9 @@ import sfh_cnn.training.lightning_module as module
 folder, processes = sys.argv[1], int(sys.argv[2])
 # One process that collects the gradients of two chunks does what two processes with a chunk each do.
 several = {"accumulate_grad_batches": 2} if processes == 1 else {"strategy": "ddp", "devices": 2}
-config = small_config(batch_size=32, chunk_size=32, n_mocks=32 * 6, steps_per_epoch=6 if processes == 1 else 3)
+# Lightning's own accumulation does not count as a larger batch.
+n_mocks = 32 * 6 * processes
+config = small_config(batch_size=32, chunk_size=32, n_mocks=n_mocks, steps_per_epoch=6 if processes == 1 else 3)
 train(config, folder, libraries=[small_library()], n_thread=1, progress_bar=False, accelerator="cpu", **several)
 """
 
@@ -252,6 +254,7 @@ def test_two_processes_train_as_one(tmp_path):
         assert done.returncode == 0, done.stderr
         saved = torch.load(folder / "last.ckpt", weights_only=True)
         assert saved["global_step"] == 6
+        assert saved["n_mocks_per_step"] == 32 * processes
         weights.append({k: v for k, v in saved["state_dict"].items() if k.startswith("network.")})
     for name, value in weights[0].items():
         assert torch.allclose(weights[1][name], value, atol=2e-4), name
