@@ -27,8 +27,9 @@ GROUP_SIZE = 256
 #: Floor of log_recent_fraction, dex.
 _RECENT_FLOOR = -5.0
 #: Libraries less sharp than the instrument make the lines of the mocks too broad, as a velocity dispersion would:
-#: from the first value on (km/s) it is said, from the second on, where it exceeds what stars of discs have, warned of.
-_LSF_EXCESS_KMS = (25.0, 40.0)
+#: from the first value on (km/s; less is rounding) the log warns of it, from the second on, where it exceeds what stars
+#: of discs have, a Python warning does.
+_LSF_EXCESS_KMS = (1.0, 40.0)
 
 
 class MockGenerator:
