@@ -16,6 +16,7 @@ _PUBLIC = {
     "plot_spectrum": ".spectrum",
     "plot_summary": ".summary",
     "plot_style": ".style",
+    "write_viewer": ".viewer",
 }
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "plot_spectrum",
     "plot_style",
     "plot_summary",
+    "write_viewer",
 ]
 
 

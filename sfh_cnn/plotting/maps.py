@@ -8,16 +8,17 @@ from sfh_cnn.results import QUANTITIES
 
 from .style import COLORS, axes_or_new, axis_label, plot_style
 
-__all__ = ["plot_map", "plot_maps", "plot_profile"]
+__all__ = ["LOGARITHMIC", "color_map", "plot_map", "plot_maps", "plot_profile"]
 
 _NAMES = ("light_weighted_log_age", "light_weighted_metallicity", "a_v", "mass_weighted_log_age")
 #: Perceptually even colour maps that survive colour blindness and grey printing, one per kind of quantity.
 _COLOR_MAPS = {"age": "viridis", "metallicity": "cividis", "a_v": "magma", "mass": "inferno"}
 #: Quantities shown as their logarithm.
-_LOGARITHMIC = ("mass_formed", "mass_surviving", "recent_sfr", "specific_sfr", "recent_fraction")
+LOGARITHMIC = ("mass_formed", "mass_surviving", "recent_sfr", "specific_sfr", "recent_fraction")
 
 
-def _color_map(name):
+def color_map(name):
+    """Name of the colour map of a quantity."""
     return next((cmap for part, cmap in _COLOR_MAPS.items() if part in name.removeprefix("mass_weighted_")), "viridis")
 
 
@@ -54,7 +55,7 @@ def plot_map(maps, name, ax=None, *, limits=None, cmap=None):
     value = getattr(maps, name)
     value = value() if callable(value) else value
     plain, label = value.value, axis_label(name, value.unit)
-    if name in _LOGARITHMIC:
+    if name in LOGARITHMIC:
         with np.errstate(divide="ignore", invalid="ignore"):
             plain, label = np.log10(plain), f"log {label}"
     seen = plain[np.isfinite(plain)]
@@ -64,7 +65,7 @@ def plot_map(maps, name, ax=None, *, limits=None, cmap=None):
         plt = require("matplotlib.pyplot", "plot")
         ax = plt.figure(layout="constrained").add_subplot(projection=maps.wcs)
     low, high = limits if limits is not None else (None, None)
-    image = ax.imshow(plain, origin="lower", vmin=low, vmax=high, cmap=cmap or _color_map(name), interpolation="none")
+    image = ax.imshow(plain, origin="lower", vmin=low, vmax=high, cmap=cmap or color_map(name), interpolation="none")
     bar = ax.figure.colorbar(image, ax=ax, label=label, shrink=0.75)
     if maps.wcs is not None and hasattr(ax, "coords"):
         for coordinate, text in zip(ax.coords, ("RA", "Dec"), strict=False):

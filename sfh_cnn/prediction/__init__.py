@@ -1,5 +1,6 @@
 """Floor 3: from an observed spectrum to a history. Importing this room loads torch; it never sees training."""
 
+from .bin_spectra import attach_spectra
 from .engine import Engine
 from .manifest import predict_manifest
 from .predictor import SFHPredictor
@@ -9,6 +10,7 @@ from .zero_points import zero_point_ratios
 __all__ = [
     "Engine",
     "SFHPredictor",
+    "attach_spectra",
     "available",
     "predict_manifest",
     "released_network",
