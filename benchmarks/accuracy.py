@@ -1,203 +1,253 @@
-"""Accuracy of sfh_cnn and of pPXF on the same mocks, in one run and one table.
+"""Accuracy of the released networks, and of pPXF, on mock galaxies that other code made.
 
 Usage:
-    python benchmarks/accuracy.py                                  BC03 mocks, the default network
-    python benchmarks/accuracy.py --network mine.pt --n 4000 --n-ppxf 400
-    python benchmarks/accuracy.py --mocks PATH_TO_EMILES --n 2000  mocks of a library that pPXF and, perhaps, the
-                                                                   network do not know; ages above 70 Myr
-    python benchmarks/accuracy.py --range 4800 7000
+    python benchmarks/accuracy.py                                     all released networks, a few minutes
+    python benchmarks/accuracy.py --networks phangs-muse-hst mine.pt --n 4000
+    python benchmarks/accuracy.py --ppxf 100 --emiles PATH            with pPXF on the first 100 mocks
+    python benchmarks/accuracy.py --write docs/user_guide             the tables of the documentation
 
-Mocks have a broad prior, S/N 10-100 per pixel, five bands with errors of 2-10 per cent, A_V 0-2, the full wavelength
-range and no errors but noise. pPXF 9.5 gets the templates of ``--templates`` (BC03) in the same age bins, with the
-line spread of the instrument. Each cell is median bias / 1.4826 MAD / standard deviation in dex. One thread.
+The mocks are those of `independent_mocks`: S/N 10-100 per pixel, A_V 0-2, redshift 0-0.1, dispersion 20-250 km/s, five
+bands with errors of 2-10 per cent, nothing wrong but noise unless the row says so. Networks are asked through
+``SFHPredictor.predict``. Cells are median bias / 1.4826 MAD / standard deviation in dex. One thread.
 """
 
 import argparse
+import importlib.util
+import os
 import time
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 import torch
 from astropy.nddata import StdDevUncertainty
-from astropy.table import QTable
+from astropy.table import QTable, Table
+from independent_mocks import (
+    BANDS,
+    DUST_LAWS,
+    EDGES_YR,
+    ENRICHMENTS,
+    FAMILIES,
+    WAVE_AA,
+    MockMaker,
+    observe,
+    read_bc03,
+    read_emiles,
+    read_mastar,
+)
 from ppxf_fit import MODES, Fitter, Templates, line_spread
 from specutils import Spectrum
 from threadpoolctl import threadpool_limits
 
-from sfh_cnn import SFHPredictor
-from sfh_cnn.core.constants import SCALAR_NAMES
+from sfh_cnn import AgeGrid, SFHPredictor
 from sfh_cnn.ssp import SSPLibrary
-from sfh_cnn.synthesis import DustPrior, MockGenerator, ObservationConfig, SynthesisConfig
-from sfh_cnn.training import mad_std
+from sfh_cnn.synthesis import InstrumentConfig
 
-MEANS = (
-    "light_weighted_log_age",
-    "mass_weighted_log_age",
-    "light_weighted_metallicity",
-    "mass_weighted_metallicity",
-)
-OURS = "sfh_cnn"
-#: Mocks that share redshift, velocity dispersion and line spread.
-GROUP = 64
-#: Noise is all that is wrong with these mocks.
-OBSERVATION = ObservationConfig(
-    snr_range=(10, 100),
-    velocity_error_kms=0.0,
-    no_calibration_error_share=1.0,
-    right_error_share=1.0,
-    full_coverage_share=1.0,
-    masked_share=0.0,
-    emission_share=0.0,
-    band_error_range=(0.02, 0.1),
-    no_bands_share=0.0,
-    some_bands_share=0.0,
-    grey_mismatch=0.0,
-    zero_point_error=0.0,
-)
+MEANS = {
+    "light_weighted_log_age": "Log age, light",
+    "mass_weighted_log_age": "Log age, mass",
+    "light_weighted_metallicity": "[M/H], light",
+    "mass_weighted_metallicity": "[M/H], mass",
+}
+LEVELS = (0.6827, 0.9545)
+#: Sets that pPXF fits too, always with BC03 templates.
+BESIDE_PPXF = ("BC03", "E-MILES", "MaStar, no bands")
+LOCAL = "phangs-muse-hst-local"
 UNIT = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+#: Regularisations that pPXF may choose from.
+REGULS = (0.3, 1.0, 3.0, 10.0)
 
 
-def known_populations(mocks, library, age_grid):
-    """Which mocks hold no noticeable light of ages or metallicities that a library lacks."""
-    light = mocks["light_fraction"]
-    young = age_grid.edges_yr[:-1] < 0.99 * library.age_yr[0]
-    low, high = library.metallicity_dex[[0, -1]]
-    foreign = (mocks["metallicity"] < low) | (mocks["metallicity"] > high) | young
-    return np.where(foreign, light, 0.0).sum(axis=1) < 0.02
-
-
-def make_groups(generator, n, seed_offset=0):
-    """Groups of mocks, about n in all, that the library of the mocks can make."""
-    library, done, index = generator.libraries[0], 0, seed_offset
-    while done < n:
-        mocks = generator.chunk(index, GROUP)
-        index += 1
-        keep = known_populations(mocks, library, generator.config.age_grid)
-        if keep.any():
-            done += keep.sum()
-            yield {name: value[keep] for name, value in mocks.items()}
-
-
-def run_ours(predictor, mocks, generator):
-    """Predict a group through the public interface; answers and CPU seconds per spectrum."""
-    wave = generator.config.instrument.wavelength_grid.wave_aa * (1 + mocks["redshift"][0])
+def predict(predictor, mocks, bands=True, calibration_error=0.0, wave_range_aa=None, **options):
+    """Ask a network through the public interface; wavelengths of ``wave_range_aa`` are in the rest frame."""
+    mask = np.zeros(mocks["flux"].shape, dtype=bool)
+    if wave_range_aa is not None:
+        rest = WAVE_AA / (1 + mocks["redshift"][:, None])
+        mask = (rest < wave_range_aa[0]) | (rest > wave_range_aa[1])
     spectrum = Spectrum(
-        spectral_axis=wave * u.AA,
+        spectral_axis=WAVE_AA * u.AA,
         flux=mocks["flux"] * UNIT,
         uncertainty=StdDevUncertainty(mocks["flux_err"] * UNIT),
-        mask=mocks["mask"],
+        mask=mask,
         meta={"medium": "air"},
     )
-    bands = QTable()
-    for i, name in enumerate(generator.config.instrument.bands):
-        bands[name], bands[f"{name}_err"] = mocks["band_flux"][:, i] * UNIT, mocks["band_flux_err"][:, i] * UNIT
-    start = time.process_time()
-    result = predictor.predict(spectrum, bands, redshift=mocks["redshift"], calibration_error=0.0)
-    cpu_s = (time.process_time() - start) / len(mocks["flux"])
+    photometry = QTable() if bands else None
+    for i, name in enumerate(BANDS if bands else ()):
+        photometry[name] = mocks["band_flux"][:, i] * UNIT
+        photometry[f"{name}_err"] = mocks["band_flux_err"][:, i] * UNIT
+    options = {"redshift": mocks["redshift"], "calibration_error": calibration_error} | options
+    return predictor.predict(spectrum, photometry, **options)
+
+
+def answers_of(result):
+    """Medians, intervals and fractions as plain arrays."""
     answers = {name: getattr(result, name).value for name in MEANS}
-    return {**answers, "mass_fraction": result.mass_fraction.value, "cpu_s": np.full(len(mocks["flux"]), cpu_s)}
+    for name in MEANS:
+        answers[name, "bounds"] = [[bound.value for bound in result.interval(name, level)] for level in LEVELS]
+    return answers | {"mass_fraction": result.mass_fraction.value}
 
 
-def run_ppxf(fitter, modes, mocks, rows):
-    """Run pPXF in each mode for some rows of a group."""
-    answers = {mode: [] for mode in modes}
-    for row in rows:
-        data = [mocks[name][row].astype(float) for name in ("flux", "flux_err")]
-        bands = [mocks[name][row].astype(float) for name in ("band_flux", "band_flux_err")]
-        for mode in modes:
-            answers[mode].append(fitter.fit(mode, *data, mocks["mask"][row], *bands))
-    return {mode: {key: np.array([one[key] for one in many]) for key in many[0]} for mode, many in answers.items()}
+def score(answers, truth, rows):
+    """Row of a table: errors of the means and fractions, outliers, coverage."""
+    row, outliers, coverage = {}, [], [[], []]
+    for name, label in MEANS.items():
+        error = (answers[name] - truth[name])[rows]
+        middle = np.median(error)
+        mad = 1.4826 * np.median(np.abs(error - middle))
+        row[label] = f"{middle:+.2f} / {mad:.3f} / {error.std():.2f}"
+        outliers.append(100 * np.mean(np.abs(error) > 0.5))
+        for part, (low, high) in zip(coverage, answers.get((name, "bounds"), ()), strict=False):  # pPXF has no bounds
+            part.append(100 * np.mean((truth[name] >= low)[rows] & (truth[name] <= high)[rows]))
+    row["Fractions"] = f"{np.abs(answers['mass_fraction'] - truth['mass_fraction'])[rows].mean():.3f}"
+    row["Off by 0.5 dex, %"] = f"{outliers[0]:.1f} / {outliers[1]:.1f}"
+    for label, part in zip(("In 68 %", "In 95 %"), coverage, strict=True):
+        row[label] = " / ".join(f"{value:.0f}" for value in part)
+    return row
 
 
-def report(title, answers, truth, rows):
-    """Print one line per method for the chosen rows."""
-    print(f"\n{title}: {rows.sum()} mocks")
-    print(f"{'':32s} {'lw log age':>21s} {'mw log age':>21s} {'lw [M/H]':>21s} {'mw [M/H]':>21s}   MAE of 16  CPU s")
-    for method, answer in answers.items():
-        cells = []
-        for name in MEANS:
-            error = (answer[name] - truth[name])[rows]
-            cells.append(f"{np.median(error):+6.3f}/{mad_std(error):6.3f}/{np.std(error):6.3f}")
-        mae = np.abs(answer["mass_fraction"] - truth["mass_fraction"])[rows].mean()
-        print(f"{method:32s} {' '.join(f'{cell:>21s}' for cell in cells)}   {mae:9.4f}  {answer['cpu_s'].mean():.2g}")
+def groups_of(mocks):
+    """Names and rows of the groups that are reported."""
+    low, high = np.quantile(mocks["snr"], [1 / 3, 2 / 3])
+    groups = {
+        "all": np.ones(len(mocks["snr"]), dtype=bool),
+        f"S/N < {low:.0f}": mocks["snr"] < low,
+        f"S/N {low:.0f}-{high:.0f}": (mocks["snr"] >= low) & (mocks["snr"] < high),
+        f"S/N > {high:.0f}": mocks["snr"] >= high,
+    }
+    for key, names in (("dust_law", DUST_LAWS), ("enrichment", ENRICHMENTS), ("family", FAMILIES)):
+        groups |= {name: mocks[key] == i for i, name in enumerate(names)}
+    return groups
+
+
+def scenarios(n, seed, emiles, mastar):
+    """Sets of mocks and how to ask: name to (mocks, options of `predict`)."""
+    library = read_bc03()
+    maker = MockMaker(library)
+    clean = maker.make(np.random.default_rng([seed, 0]), n)
+    mocks = observe(np.random.default_rng([seed, 1]), clean)
+    bent = observe(np.random.default_rng([seed, 2]), clean, smooth_rms=0.01)
+    local = maker.make(np.random.default_rng([seed, 3]), n, prior="local discs", a_v_range=(0.0, 1.5))
+    local = observe(np.random.default_rng([seed, 4]), local, snr_range=(15.0, 50.0))
+    sets = {
+        "BC03": (mocks, {}),
+        "no bands": (mocks, {"bands": False}),
+        "4800-7000 Å": (mocks, {"wave_range_aa": (4800.0, 7000.0)}),
+        "below 6230 Å": (mocks, {"wave_range_aa": (4750.0, 6230.0)}),
+        "smooth errors of 1 %": (bent, {"calibration_error": 0.01}),
+        "the same, unsaid": (bent, {"calibration_error": 0.0}),
+        "local discs, S/N 15-50": (local, {}),
+    }
+    if emiles:
+        foreign = MockMaker(read_emiles(emiles)).make(np.random.default_rng([seed, 5]), n)
+        foreign = observe(np.random.default_rng([seed, 6]), foreign)
+        sets |= {"E-MILES": (foreign, {}), "E-MILES, no bands": (foreign, {"bands": False})}
+    if mastar:
+        third = MockMaker(read_mastar(mastar, library)).make(np.random.default_rng([seed, 7]), n)
+        third = observe(np.random.default_rng([seed, 8]), third)
+        sets["MaStar, no bands"] = third, {"bands": False, "calibration_error": 0.01}
+    return sets
+
+
+def run_ppxf(mocks, templates, n):
+    """Fit the first mocks in every mode; name of the method to answers, with CPU seconds."""
+    instrument, found = InstrumentConfig(), {}
+    for row in range(n):
+        redshift = mocks["redshift"][row]
+        wave = WAVE_AA / (1 + redshift)
+        use = (wave >= 4750) & (wave <= 8750)
+        spectra = [mocks[name][row, use] for name in ("flux", "flux_err")]
+        bands = [mocks[name][row] for name in ("band_flux", "band_flux_err")]
+        fitter = Fitter(templates, wave[use], redshift, line_spread(instrument, redshift), BANDS)
+        for mode in MODES:
+            if "bands" in mode and np.isnan(bands[0]).all():
+                continue
+            for fitter.regul in REGULS if "regularised" in mode else (0.0,):
+                answer = fitter.fit(mode, *spectra, np.zeros(use.sum(), dtype=bool), *bands)
+                found.setdefault((mode, fitter.regul), []).append(answer)
+    found = {key: {name: np.array([one[name] for one in many]) for name in many[0]} for key, many in found.items()}
+    # The regularisation that does best on these very mocks, in favour of pPXF.
+    errors = {
+        key: np.mean([np.abs(answers[name] - mocks[name][:n]).mean() for name in MEANS])
+        for key, answers in found.items()
+    }
+    best = {mode: min((key for key in found if key[0] == mode), key=errors.get) for mode, _ in found}
+    return {
+        f"pPXF, {mode}" + (f" ({regul:g})" if "regularised" in mode else ""): found[mode, regul]
+        for mode, regul in best.values()
+    }
+
+
+def load(name):
+    """A released network by its name, or a file."""
+    return SFHPredictor.from_file(name) if Path(name).suffix == ".pt" else SFHPredictor.pretrained(name)
+
+
+def mastar_of_mangadap():
+    """Folder of the MaStar populations of sdss-mangadap, or None; the package is not imported."""
+    spec = importlib.util.find_spec("mangadap")
+    if spec is None:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "data" / "spectral_templates" / "mastar_ssp_v1.0"
 
 
 def main():
-    """Make mocks, fit them both ways, print tables."""
+    """Make mocks, ask everyone, print and write tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", help="file of a released network, or name of one that ships with the package")
-    parser.add_argument("--mocks", default="bc03-miles", help="stellar library of the mocks: name or path")
-    parser.add_argument("--templates", default="bc03-miles", help="stellar library that pPXF gets")
-    parser.add_argument("--n", type=int, default=2048, help="mocks for sfh_cnn")
-    parser.add_argument("--n-ppxf", type=int, default=96, help="of these, mocks for pPXF")
-    parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES, help="ways of running pPXF")
-    parser.add_argument("--regul", type=float, default=10.0, help="regularisation of pPXF")
-    parser.add_argument("--range", type=float, nargs=2, help="rest-frame wavelengths to keep, Angstrom")
-    parser.add_argument("--seed", type=int, default=99)
+    parser.add_argument("--networks", nargs="+", help="names of released networks or files; by default all released")
+    parser.add_argument("--n", type=int, default=2000, help="mocks in each set")
+    parser.add_argument("--ppxf", type=int, default=0, metavar="N", help="run pPXF on the first N mocks")
+    parser.add_argument("--emiles", default=os.environ.get("SFH_CNN_EMILES"), help="folder of E-MILES (FITS files)")
+    parser.add_argument("--mastar", default=mastar_of_mangadap(), help="folder of MaStar populations")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="folder for the CSV files of the documentation")
     args = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)
 
-    known = SFHPredictor.available() if args.network is None or "." not in args.network else {}
-    named = args.network is None or args.network in known
-    predictor = SFHPredictor.pretrained(args.network) if named else SFHPredictor.from_file(args.network)
-    dust = DustPrior(a_v_range=(0.0, 2.0))
-    config = SynthesisConfig(libraries=(args.mocks,), observation=OBSERVATION, dust=dust, seed=args.seed)
-    generator = MockGenerator(config)
-    instrument, wave_aa = config.instrument, config.instrument.wavelength_grid.wave_aa
-    inside = np.ones(len(wave_aa), dtype=bool)
-    if args.range:
-        inside = (wave_aa >= args.range[0]) & (wave_aa <= args.range[1])
-    templates = Templates(SSPLibrary.read(args.templates), config.age_grid, (-2.0, 0.4))
+    names = args.networks or SFHPredictor.available()
+    predictors = {predictor.contract.name: predictor for predictor in map(load, names)}
+    sets = scenarios(args.n, args.seed, args.emiles, args.mastar)
+    overall, by_group, side_by_side = [], [], []
+    for network, predictor in predictors.items():
+        print(f"network {network} ({predictor.sha256[:12]})")
+        for name, (mocks, options) in sets.items():
+            if network == LOCAL and not name.startswith("local"):
+                continue  # its prior holds no other galaxies
+            answers = answers_of(predict(predictor, mocks, **options))
+            groups = groups_of(mocks)
+            overall.append({"Network": network, "Mocks": name, **score(answers, mocks, groups["all"])})
+            if name == "BC03":
+                by_group += [
+                    {"Network": network, "Mocks": group, **score(answers, mocks, rows)}
+                    for group, rows in groups.items()
+                ]
+            if args.ppxf and name in BESIDE_PPXF:
+                side_by_side.append(_beside_ppxf(network, predictor, mocks, options, args.ppxf, name))
+    if args.ppxf:
+        templates = Templates(SSPLibrary.read("bc03-miles"), AgeGrid(EDGES_YR * u.yr), (-2.0, 0.4))
+        for name in [name for name in BESIDE_PPXF if name in sets]:
+            mocks = {key: value[: args.ppxf] for key, value in sets[name][0].items()}
+            for method, answers in run_ppxf(mocks, templates, args.ppxf).items():
+                row = {"Mocks": name, "Method": method, **score(answers, mocks, slice(None))}
+                side_by_side.append(row | {"CPU s": f"{answers['cpu_s'].mean():.2g}"})
+        side_by_side.sort(key=lambda row: BESIDE_PPXF.index(row["Mocks"]))
 
-    per_group = int(np.ceil(args.n_ppxf * GROUP / args.n)) if args.modes else 0
-    truth, ours, theirs, chosen = [], [], [], []
-    for mocks in make_groups(generator, args.n):
-        mocks["mask"] |= ~inside
-        redshift = float(mocks["redshift"][0])
-        ours.append(run_ours(predictor, mocks, generator))
-        rows = np.arange(min(per_group, len(mocks["flux"])))
-        if len(rows) and sum(map(np.sum, chosen)) < args.n_ppxf:
-            cut = {name: mocks[name][:, inside] for name in ("flux", "flux_err", "mask")}
-            spread = line_spread(instrument, redshift)
-            fitter = Fitter(templates, wave_aa[inside], redshift, spread, instrument.bands, args.regul)
-            theirs.append(run_ppxf(fitter, args.modes, {**mocks, **cut}, rows))
-            chosen.append(np.arange(len(mocks["flux"])) < len(rows))
-        else:
-            chosen.append(np.zeros(len(mocks["flux"]), dtype=bool))
-        valid = np.where(mocks["mask"], np.nan, mocks["flux"] / mocks["flux_err"])
-        scalars = dict(zip(SCALAR_NAMES, mocks["scalars"].T, strict=True))
-        kept = {name: mocks[name] for name in ("mass_fraction", "family")}
-        truth.append({**kept, **scalars, "snr": np.nanmedian(valid, axis=1)})
-
-    truth, ours = _join(truth), _join(ours)
-    chosen = np.concatenate(chosen)
-    everything = np.ones(len(chosen), dtype=bool)
-    print(f"network {predictor.contract.name} ({predictor.sha256[:12]}), mocks of {args.mocks}, seed {args.seed}")
-    _report_groups("all mocks", {OURS: ours}, truth, everything, config)
-    if chosen.any():
-        answers = {OURS: {name: value[chosen] for name, value in ours.items()}}
-        answers |= {f"pPXF {mode}": _join([part[mode] for part in theirs]) for mode in args.modes}
-        print(f"\nThe mocks that pPXF fitted too; templates {args.templates}, regul {args.regul:g}")
-        truth = {name: value[chosen] for name, value in truth.items()}
-        _report_groups("the same mocks", answers, truth, chosen[chosen], config)
+    for title, rows in {"accuracy": overall, "accuracy_groups": by_group, "accuracy_ppxf": side_by_side}.items():
+        if rows:
+            table = Table(rows)
+            print(f"\n{title}, {args.ppxf if 'ppxf' in title else args.n} mocks")
+            table.pprint_all()
+            if args.write:
+                table.write(args.write / f"_{title}.csv", format="ascii.csv", overwrite=True)
 
 
-def _join(parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _report_groups(title, answers, truth, rows, config):
-    """Overall, by S/N tercile, and by family of star formation histories."""
-    report(title, answers, truth, rows)
-    low, high = np.quantile(truth["snr"], [1 / 3, 2 / 3])
-    report(f"S/N < {low:.0f}", answers, truth, rows & (truth["snr"] < low))
-    report(f"S/N {low:.0f}-{high:.0f}", answers, truth, rows & (truth["snr"] >= low) & (truth["snr"] < high))
-    report(f"S/N > {high:.0f}", answers, truth, rows & (truth["snr"] >= high))
-    for i, family in enumerate(config.sfh.families):
-        members = rows & (truth["family"] == i)
-        if members.any():
-            report(family, answers, truth, members)
+def _beside_ppxf(network, predictor, mocks, options, n, name):
+    few = {key: value[:n] for key, value in mocks.items()}
+    start = time.process_time()
+    answers = answers_of(predict(predictor, few, **options))
+    cpu_s = (time.process_time() - start) / n
+    row = {"Mocks": name, "Method": network, **score(answers, few, slice(None))}
+    return row | {"CPU s": f"{cpu_s:.2g}"}
 
 
 if __name__ == "__main__":
