@@ -5,7 +5,7 @@ from importlib.resources import as_file, files
 import astropy.units as u
 from astropy.table import QTable
 
-__all__ = ["load_example_photometry", "load_example_spectrum"]
+__all__ = ["load_example_photometry", "load_example_spectrum", "open_example_spectrum"]
 
 #: Made by benchmarks/make_example_spectrum.py; the header tells what was done.
 _FILE = "data/example_spectrum.fits"
@@ -29,11 +29,22 @@ def load_example_spectrum():
     >>> spectrum.shape, f"{spectrum.redshift:.4f}"
     ((3681,), '0.0858')
     """
+    return open_example_spectrum().to_specutils()
+
+
+def open_example_spectrum():
+    """`load_example_spectrum` for prediction alone: without specutils, which takes a second to import.
+
+    Returns
+    -------
+    `~sfh_cnn.spectra.PlainSpectrum`
+    """
     from astropy.nddata import StdDevUncertainty
-    from specutils import Spectrum
+
+    from sfh_cnn.spectra import PlainSpectrum
 
     table = _read()
-    return Spectrum(
+    return PlainSpectrum(
         spectral_axis=table["wavelength"],
         flux=table["flux"],
         uncertainty=StdDevUncertainty(table["uncertainty"]),

@@ -164,12 +164,12 @@ def _predict_cube(predictor, cube, output, figure, overwrite, options):
 
 def _read(name, format_name):
     if name == _EXAMPLE and not Path(name).exists():
-        from sfh_cnn.examples import load_example_spectrum
+        from sfh_cnn.examples import open_example_spectrum
 
-        return load_example_spectrum()
-    from sfh_cnn.spectra import read_spectrum_file
+        return open_example_spectrum()
+    from sfh_cnn.spectra import open_spectrum_file
 
-    return read_spectrum_file(name, format=format_name)
+    return open_spectrum_file(name, format=format_name)
 
 
 def _read_photometry(name):

@@ -23,6 +23,13 @@ def _smoothing_matrix(n_block: int) -> Tensor:
     return matrix
 
 
+def _interpolation_matrix(block_px: int) -> Tensor:
+    """Weights (3, block_px) of the left, the own and the right block in linear interpolation to pixels."""
+    offset = (torch.arange(block_px) + 0.5) / block_px - 0.5
+    left, right = (-offset).clamp(min=0), offset.clamp(min=0)
+    return torch.stack([left, 1 - left - right, right])
+
+
 class SpectrumFeatures(nn.Module):
     """Continuum, high-passed flux and noise of a spectrum.
 
@@ -43,11 +50,12 @@ class SpectrumFeatures(nn.Module):
         self.n_block = n_wave // block_px
         self.block_px = block_px
         self.signal_floor = signal_floor
-        self.register_buffer("smoothing", _smoothing_matrix(self.n_block), persistent=False)
-        # Linear interpolation of block values to pixels: from the left, the own and the right block.
-        offset = (torch.arange(block_px) + 0.5) / block_px - 0.5
-        left, right = (-offset).clamp(min=0), offset.clamp(min=0)
-        self.register_buffer("interpolation", torch.stack([left, 1 - left - right, right]), persistent=False)
+        # Where only shapes are asked for (the meta device), arithmetic would import torch's compiler, a second of time.
+        is_meta = torch.empty(0).is_meta
+        smoothing = torch.empty(self.n_block, self.n_block) if is_meta else _smoothing_matrix(self.n_block)
+        interpolation = torch.empty(3, block_px) if is_meta else _interpolation_matrix(block_px)
+        self.register_buffer("smoothing", smoothing, persistent=False)
+        self.register_buffer("interpolation", interpolation, persistent=False)
 
     def forward(self, flux: Tensor, flux_err: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Features of spectra.

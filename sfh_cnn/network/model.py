@@ -91,7 +91,9 @@ class SFHNet(nn.Module):
         self.patches = nn.Conv1d(2, c.n_channel, 2 * c.block_px, stride=c.block_px, padding=c.block_px // 2)
         self.tokens = nn.Conv1d(c.n_channel + 3, c.n_token_channel, c.token_stride, stride=c.token_stride)
         self.token_padding = n_token * c.token_stride - n_block
-        self.position = nn.Parameter(0.02 * torch.randn(n_token, c.n_token_channel))
+        self.position = nn.Parameter(torch.empty(n_token, c.n_token_channel))
+        if not self.position.is_meta:  # where it would import torch's compiler
+            nn.init.normal_(self.position, std=0.02)
         self.attention = AttentionBlock(c.n_token_channel, c.n_head)
         self.pool = nn.Linear(n_token * c.n_token_channel, c.n_branch)
         self.shape = nn.Sequential(nn.Linear(3 * n_block, c.n_branch), nn.SiLU(), nn.Linear(c.n_branch, c.n_branch))

@@ -120,14 +120,24 @@ class JointPosterior(nn.Module):
         self.first = nn.Linear(self.n_variable + n_context, width)
         self.second = nn.Linear(width + n_context, width)
         self.last = nn.Linear(width + n_context, self.n_variable * 3 * n_mixture)
-        # Hidden units belong to a variable and see the variables before it only.
-        of_unit = torch.arange(self.n_variable).repeat_interleave(n_hidden)
-        of_output = torch.arange(self.n_variable).repeat_interleave(3 * n_mixture)
-        of_input = torch.arange(self.n_variable)
+        masks = self._masks(n_context)
+        for i, mask in enumerate(masks):
+            self.register_buffer(f"mask_{i + 1}", mask, persistent=False)
+
+    def _masks(self, n_context: int) -> list[Tensor]:
+        """Which inputs each layer's outputs may see: hidden units belong to a variable and see those before it."""
+        layers = (self.first, self.second, self.last)
+        if self.first.weight.is_meta:  # only shapes are asked for; arithmetic would import torch's compiler
+            return [torch.empty(layer.weight.shape) for layer in layers]
+        variables = torch.arange(self.n_variable)
+        of_unit = variables.repeat_interleave(self.n_hidden)
+        of_output = variables.repeat_interleave(3 * self.n_mixture)
         everyone = torch.full((n_context,), -1)
-        self.register_buffer("mask_1", (torch.cat([of_input, everyone]) < of_unit[:, None]).float(), persistent=False)
-        self.register_buffer("mask_2", (torch.cat([of_unit, everyone]) <= of_unit[:, None]).float(), persistent=False)
-        self.register_buffer("mask_3", (torch.cat([of_unit, everyone]) <= of_output[:, None]).float(), persistent=False)
+        return [
+            (torch.cat([variables, everyone]) < of_unit[:, None]).float(),
+            (torch.cat([of_unit, everyone]) <= of_unit[:, None]).float(),
+            (torch.cat([of_unit, everyone]) <= of_output[:, None]).float(),
+        ]
 
     def _parameters_of(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights, means and log widths (..., n_mixture) of the mixtures."""

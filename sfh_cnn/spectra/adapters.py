@@ -402,7 +402,7 @@ def _find_redshift(spectrum, redshift, n_spec):
     """Redshift of each spectrum, from the argument, the spectrum or its metadata."""
     if redshift is None:
         # specutils says 0 where nobody set a redshift: that cannot be told from a measured 0.
-        own = _plain_redshift(spectrum.redshift)
+        own = _plain_redshift(0.0 if spectrum.redshift is None else spectrum.redshift)
         redshift = own if np.any(own != 0) else _meta(spectrum).get("redshift")
     if redshift is None:
         raise SFHCNNError(

@@ -8,7 +8,9 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 
 from sfh_cnn.core import SFHCNNError, parse_flux_unit
 
-__all__ = ["is_cube_file", "read_spectrum_file"]
+from .plain import PlainSpectrum
+
+__all__ = ["is_cube_file", "open_spectrum_file", "read_spectrum_file"]
 
 #: Names of columns in plain tables, lower case, and what they mean.
 _WAVELENGTH = ("wavelength", "wave", "lambda", "lam", "spectral_axis")
@@ -51,6 +53,28 @@ def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users
         If there is no such file.
     SFHCNNError
         If the file holds a cube or no spectrum that is understood.
+    """
+    spectrum = open_spectrum_file(path, format)
+    return spectrum.to_specutils() if isinstance(spectrum, PlainSpectrum) else spectrum
+
+
+def open_spectrum_file(path, format=None):  # noqa: A002
+    """`read_spectrum_file` for prediction: it does without specutils, which takes a second to import, if it can.
+
+    Parameters
+    ----------
+    path, format
+        As in `read_spectrum_file`.
+
+    Returns
+    -------
+    object
+        What `read_spectra` takes.
+
+    Raises
+    ------
+    FileNotFoundError, SFHCNNError
+        As `read_spectrum_file`.
     """
     path = Path(path)
     if not path.is_file():
@@ -142,8 +166,6 @@ def _read_text(path):
 
 
 def _read_sdss(hdus, coadd):
-    from specutils import Spectrum
-
     header = hdus[0].header.copy()
     header.update(coadd.header)
     data = coadd.data
@@ -152,7 +174,7 @@ def _read_sdss(hdus, coadd):
     mask = np.asarray(data["ivar"]) <= 0
     if "and_mask" in _names(coadd):
         mask |= np.asarray(data["and_mask"]) >> _SDSS_PIXEL_BIT != 0
-    return Spectrum(
+    return PlainSpectrum(
         spectral_axis=10 ** np.asarray(data["loglam"], dtype=float) * u.AA,
         flux=np.asarray(data["flux"], dtype=float) * unit,
         uncertainty=InverseVariance(np.asarray(data["ivar"], dtype=float), unit=unit**-2),
@@ -164,8 +186,6 @@ def _read_sdss(hdus, coadd):
 
 def _read_muse_spectrum(path, hdus):
     from astropy.wcs import WCS
-    from specutils import Spectrum
-
     header = hdus["DATA"].header
     if "BUNIT" not in header:
         raise SFHCNNError(f"{path} has no BUNIT; add it to DATA, such as '1e-20 erg / (s cm2 Angstrom)'")
@@ -176,7 +196,7 @@ def _read_muse_spectrum(path, hdus):
     if "DQ" in hdus:
         mask |= hdus["DQ"].data != 0
     variance = np.array(hdus["STAT"].data, dtype=float) if "STAT" in hdus else None
-    return Spectrum(
+    return PlainSpectrum(
         spectral_axis=u.Quantity(axis, u.AA),
         flux=flux * unit,
         uncertainty=None if variance is None else VarianceUncertainty(variance, unit=unit**2),
@@ -186,8 +206,6 @@ def _read_muse_spectrum(path, hdus):
 
 
 def _from_table(table, header, path):
-    from specutils import Spectrum
-
     columns = {name.lower(): table[name] for name in table}
 
     def find(names, required=False):
@@ -212,7 +230,7 @@ def _from_table(table, header, path):
             bad = bad | (np.asarray(columns[name]) != 0)
     meta = {str(key).lower(): value for key, value in header.items()}
     redshift = meta.get("redshift", meta.get("z"))
-    return Spectrum(
+    return PlainSpectrum(
         spectral_axis=u.Quantity(_bare(wavelength)[0]),
         flux=flux,
         uncertainty=uncertainty,

@@ -1,0 +1,48 @@
+"""PlainSpectrum: a spectrum from a file without specutils, whose import takes longer than a prediction."""
+
+import dataclasses
+
+import astropy.units as u
+import numpy as np
+
+__all__ = ["PlainSpectrum"]
+
+
+@dataclasses.dataclass(eq=False)
+class PlainSpectrum:
+    """What `sfh_cnn.spectra.read_spectra` asks of a specutils Spectrum, and no more.
+
+    Parameters
+    ----------
+    spectral_axis : `~astropy.units.Quantity`, shape (n_wave,)
+        Wavelengths, or frequencies or energies.
+    flux : `~astropy.units.Quantity`, shape (n_wave,)
+    uncertainty : `~astropy.nddata.NDUncertainty`, optional
+    mask : ndarray of bool, shape (n_wave,), optional
+        True marks bad pixels.
+    redshift : float, optional
+    meta : dict, optional
+    """
+
+    spectral_axis: u.Quantity
+    flux: u.Quantity
+    uncertainty: object = None
+    mask: np.ndarray | None = None
+    redshift: float | None = None
+    meta: dict = dataclasses.field(default_factory=dict)
+
+    #: As specutils has them; none of them differs here.
+    spectral_axis_index = 0
+    wcs = None
+
+    @property
+    def wavelength(self):
+        """The spectral axis as wavelengths."""
+        return self.spectral_axis.to(u.AA, u.spectral())
+
+    def to_specutils(self):
+        """The same as `~specutils.Spectrum`."""
+        from specutils import Spectrum
+
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Spectrum(**parts)
