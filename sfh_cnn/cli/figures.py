@@ -46,18 +46,15 @@ def _read_maps(path):
     """Maps, or None if the file holds a result of single spectra."""
     from astropy.io import fits
 
-    from sfh_cnn.core import SFHCNNError
+    from sfh_cnn.core import one_clear_error
     from sfh_cnn.results import SFHMaps
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
     if ".fits" not in Path(path).name.lower():
         return None
-    try:
-        with fits.open(path) as hdus:
-            is_maps = "BIN_ID" in hdus
-    except OSError as err:
-        raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
+    with one_clear_error(path, "no FITS file"), fits.open(path) as hdus:
+        is_maps = "BIN_ID" in hdus
     return SFHMaps.read(path) if is_maps else None
 
 

@@ -142,7 +142,7 @@ def load_predictor(network=None, device=None, threads=None):
 
 def is_file(network):
     """Whether a network is meant as a file and not as the name of a released one."""
-    return Path(network).suffix == ".pt" or Path(network).exists()
+    return Path(network).suffix == ".pt" or Path(network).is_file()
 
 
 def _is_cube(inputs):
@@ -179,15 +179,14 @@ def _read_photometry(name):
         from sfh_cnn.examples import load_example_photometry
 
         return load_example_photometry()
-    from astropy.io.registry import IORegistryError
     from astropy.table import QTable
 
-    from sfh_cnn.core import SFHCNNError
+    from sfh_cnn.core import one_clear_error
 
-    try:
+    if not Path(name).is_file():  # astropy would fetch a URL
+        raise FileNotFoundError(f"no table of photometry at {name}")
+    with one_clear_error(name, "no table that astropy recognises (use .ecsv or .fits)"):
         return QTable.read(name)
-    except IORegistryError as err:
-        raise SFHCNNError(f"{name} is no table that astropy recognises; use .ecsv or .fits") from err
 
 
 def _distance(text):

@@ -5,7 +5,7 @@ from .age_grid import AgeGrid
 from .config_file import build_config, config_to_dict, load_config
 from .contract import ModelContract
 from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNError, SFHCNNWarning
-from .files import atomic_write, remove_temporaries, sha256_of
+from .files import atomic_write, one_clear_error, remove_temporaries, sha256_of
 from .flags import Flag, flag_names, flag_table
 from .flux_units import parse_flux_unit, strip_solid_angle
 from .folder_lock import folder_lock
@@ -41,6 +41,7 @@ __all__ = [
     "footprint",
     "history",
     "load_config",
+    "one_clear_error",
     "parse_flux_unit",
     "pixel_edges",
     "progress",

@@ -6,7 +6,11 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["atomic_write", "remove_temporaries", "sha256_of"]
+import astropy.units as u
+
+from .exceptions import SFHCNNError
+
+__all__ = ["atomic_write", "one_clear_error", "remove_temporaries", "sha256_of"]
 
 #: In the names of temporary files.
 _TEMPORARY = ".tmp-"
@@ -81,6 +85,31 @@ def remove_temporaries(folder):
     """
     for path in folder.glob(f".*{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def one_clear_error(path, kind):
+    """Turn whatever a damaged file makes its reader raise into one error that names the file.
+
+    Parameters
+    ----------
+    path : str or `pathlib.Path`
+        The file that is read in the body.
+    kind : str
+        What it should be, with its article: ``"no FITS file"``.
+
+    Raises
+    ------
+    SFHCNNError
+        Instead of errors that are not this package's, or about units, a missing package or access to the file.
+    """
+    try:
+        yield
+    except (SFHCNNError, u.UnitsError, ImportError, FileNotFoundError, PermissionError):
+        raise
+    except Exception as err:
+        reason = (str(err).strip() or repr(err)).splitlines()[0]
+        raise SFHCNNError(f"{path} is {kind}, or it is damaged: {reason}") from err
 
 
 def sha256_of(path):

@@ -1,13 +1,14 @@
 """Aperture photometry on a set of images: a table that goes with spectra taken in the same apertures."""
 
 import dataclasses
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 from astropy import log
 from astropy.table import QTable
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError, footprint, require, split_shapes
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, footprint, one_clear_error, require, split_shapes
 
 from .bandpass import load_bandpass
 from .calibration import flux_per_count, to_flux_density
@@ -223,7 +224,9 @@ def _open_fits(path, name):
     """The first image of a FITS file, with the primary header's keywords, and its ERR extension."""
     from astropy.io import fits
 
-    with fits.open(path) as hdus:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{name}: no image at {path}")
+    with one_clear_error(path, "no FITS image"), fits.open(Path(path)) as hdus:
         pictures = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) == 2]
         if not pictures:
             raise SFHCNNError(f"{name}: {path} has no image")

@@ -5,7 +5,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, to_plain
+from sfh_cnn.core import SFHCNNError, one_clear_error, to_plain
 from sfh_cnn.core.constants import C_KMS
 
 __all__ = ["read_bin_map", "redshift_map"]
@@ -60,7 +60,7 @@ def _velocity_image(path):
 
     if not path.is_file():
         raise FileNotFoundError(f"no velocity map at {path}")
-    with fits.open(path, memmap=False) as hdus:
+    with one_clear_error(path, "no map of velocities"), fits.open(path, memmap=False) as hdus:
         for name, mask_name in _VELOCITY_EXTENSIONS.items():
             if name in hdus:
                 values = np.array(hdus[name].data, dtype=float)
@@ -119,7 +119,7 @@ def _bin_image(path, shape):
 
     if not path.is_file():
         raise FileNotFoundError(f"no bin map at {path}")
-    with fits.open(path, memmap=False) as hdus:
+    with one_clear_error(path, "no map of bins"), fits.open(path, memmap=False) as hdus:
         for name in _BIN_EXTENSIONS:
             if name in hdus and hdus[name].is_image:
                 data = np.array(hdus[name].data)

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from sfh_cnn.core import SFHCNNError, atomic_write
+from sfh_cnn.core import SFHCNNError, atomic_write, one_clear_error
 
 from .fits_io import result_from_hdus, result_hdus
 from .packing import pack
@@ -146,16 +146,13 @@ def read_maps(path):
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            if "BIN_ID" not in hdus or "BINS" not in hdus:
-                raise SFHCNNError(f"{path} holds no sfh_cnn maps; if it holds a result, use SFHResult.read")
-            wcs = WCS(hdus["BIN_ID"].header)
-            return SFHMaps(
-                result_from_hdus(hdus, str(path)),
-                hdus["BIN_ID"].data.astype(int),
-                wcs if wcs.has_celestial else None,
-                hdus["BINS"].data["N_SPAXEL"].astype(int),
-            )
-    except OSError as err:
-        raise SFHCNNError(f"{path} could not be read as maps: {err}") from err
+    with one_clear_error(path, "no file of maps"), fits.open(path, memmap=False) as hdus:
+        if "BIN_ID" not in hdus or "BINS" not in hdus:
+            raise SFHCNNError(f"{path} holds no sfh_cnn maps; if it holds a result, use SFHResult.read")
+        wcs = WCS(hdus["BIN_ID"].header)
+        return SFHMaps(
+            result_from_hdus(hdus, str(path)),
+            hdus["BIN_ID"].data.astype(int),
+            wcs if wcs.has_celestial else None,
+            hdus["BINS"].data["N_SPAXEL"].astype(int),
+        )

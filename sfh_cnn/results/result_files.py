@@ -4,7 +4,7 @@ from pathlib import Path
 
 from astropy.io import registry
 
-from sfh_cnn.core import SFHCNNError, atomic_write
+from sfh_cnn.core import SFHCNNError, atomic_write, one_clear_error
 
 from .asdf_io import read_asdf, write_asdf
 from .ecsv_io import read_ecsv, write_ecsv
@@ -59,7 +59,5 @@ def read_result(path, format=None):  # noqa: A002 - astropy's word
     read = _function("read", path, format)
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    try:
+    with one_clear_error(path, "no result of sfh_cnn"):
         return read(path)
-    except (OSError, KeyError) as err:
-        raise SFHCNNError(f"{path} could not be read as a result: {err}") from err

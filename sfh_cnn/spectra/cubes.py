@@ -1,13 +1,14 @@
 """Cubes of any class and format, read a stripe of rows at a time; the only file that knows the classes of cubes."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from sfh_cnn.core import SFHCNNError, parse_flux_unit, strip_solid_angle
+from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit, strip_solid_angle
 
 from .rest_frame import to_air
 
@@ -59,8 +60,11 @@ class _StoredPlanes:
         while done < len(view):
             n = stream.readinto(view[done:])
             if not n:
-                raise SFHCNNError(f"{self.path} is shorter than its header says; it is truncated, fetch it again")
+                raise self.truncated()
             done += n
+
+    def truncated(self):
+        return SFHCNNError(f"{self.path} is shorter than its header says; it is truncated, fetch it again")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -310,40 +314,37 @@ def _open_file(path):
 
     if not path.is_file():
         raise FileNotFoundError(f"no cube at {path}")
-    try:
-        with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
-            primary = hdus[0].header
-            if "DATA" in hdus and _is_cube(hdus["DATA"]):
-                hdu, noise, kind, bad, bits = hdus["DATA"], "STAT", "variance", "DQ", None
-            elif "FLUX" in hdus and "IVAR" in hdus and _is_cube(hdus["FLUX"]):
-                hdu, noise, kind, bad, bits = hdus["FLUX"], "IVAR", "ivar", "MASK", _MANGA_BAD
-            elif "ERROR" in hdus and _is_cube(hdus[0]):
-                hdu, noise, kind, bad, bits = hdus[0], "ERROR", "std", "BADPIX", None
-            else:
-                hdu = next((hdu for hdu in hdus if _is_cube(hdu)), None)
-                noise = kind = bad = bits = None
-            if hdu is None:
-                raise SFHCNNError(f"{path} holds no cube; its extensions are {[other.name for other in hdus]}")
-            header = hdu.header
-            text = header.get("BUNIT") or primary.get("BUNIT") or (_CALIFA_UNIT if kind == "std" else None)
-            if text is None:
-                raise SFHCNNError(f"{path} has no BUNIT; add it, such as '1e-20 erg / (s cm2 Angstrom)'")
-            wcs = _celestial(WCS(header, naxis=2))
-            axis = u.Quantity(hdus["WAVE"].data, u.AA) if kind == "ivar" and "WAVE" in hdus else _axis(header)
-            return Cube(
-                flux=_planes(hdu, path),
-                spectral_axis=axis,
-                unit=_per_spaxel(parse_flux_unit(text), wcs),
-                wcs=wcs,
-                noise=_planes(hdus[noise], path) if noise in hdus else None,
-                noise_kind=kind or "variance",
-                bad=_planes(hdus[bad], path) if bad in hdus else None,
-                bad_bits=bits,
-                medium="vacuum" if kind == "ivar" else _medium(header),
-                name=path.name,
-            )
-    except OSError as err:
-        raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
+    with one_clear_error(path, "no FITS file of a cube"), fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+        primary = hdus[0].header
+        if "DATA" in hdus and _is_cube(hdus["DATA"]):
+            hdu, noise, kind, bad, bits = hdus["DATA"], "STAT", "variance", "DQ", None
+        elif "FLUX" in hdus and "IVAR" in hdus and _is_cube(hdus["FLUX"]):
+            hdu, noise, kind, bad, bits = hdus["FLUX"], "IVAR", "ivar", "MASK", _MANGA_BAD
+        elif "ERROR" in hdus and _is_cube(hdus[0]):
+            hdu, noise, kind, bad, bits = hdus[0], "ERROR", "std", "BADPIX", None
+        else:
+            hdu = next((hdu for hdu in hdus if _is_cube(hdu)), None)
+            noise = kind = bad = bits = None
+        if hdu is None:
+            raise SFHCNNError(f"{path} holds no cube; its extensions are {[other.name for other in hdus]}")
+        header = hdu.header
+        text = header.get("BUNIT") or primary.get("BUNIT") or (_CALIFA_UNIT if kind == "std" else None)
+        if text is None:
+            raise SFHCNNError(f"{path} has no BUNIT; add it, such as '1e-20 erg / (s cm2 Angstrom)'")
+        wcs = _celestial(WCS(header, naxis=2))
+        axis = u.Quantity(hdus["WAVE"].data, u.AA) if kind == "ivar" and "WAVE" in hdus else _axis(header)
+        return Cube(
+            flux=_planes(hdu, path),
+            spectral_axis=axis,
+            unit=_per_spaxel(parse_flux_unit(text), wcs),
+            wcs=wcs,
+            noise=_planes(hdus[noise], path) if noise in hdus else None,
+            noise_kind=kind or "variance",
+            bad=_planes(hdus[bad], path) if bad in hdus else None,
+            bad_bits=bits,
+            medium="vacuum" if kind == "ivar" else _medium(header),
+            name=path.name,
+        )
 
 
 def _is_cube(hdu):
@@ -365,7 +366,10 @@ def _planes(hdu, path):
     if not stored_plainly:
         return _HeldPlanes(hdu.data)
     shape = tuple(int(header[f"NAXIS{i}"]) for i in (3, 2, 1))
-    return _StoredPlanes(str(path), int(info["datLoc"]), dtype, shape)
+    planes = _StoredPlanes(str(path), int(info["datLoc"]), dtype, shape)
+    if planes.offset + math.prod(shape) * dtype.itemsize > path.stat().st_size:
+        raise planes.truncated()
+    return planes
 
 
 def _starts_like_fits(path):
@@ -515,7 +519,7 @@ def _variance_planes(variance):
         path = Path(variance)
         if not path.is_file():
             raise FileNotFoundError(f"no variance cube at {path}")
-        with fits.open(path, memmap=False) as hdus:
+        with one_clear_error(path, "no FITS file of a cube"), fits.open(path, memmap=False) as hdus:
             hdu = hdus["STAT"] if "STAT" in hdus else next((hdu for hdu in hdus if _is_cube(hdu)), None)
             if hdu is None:
                 raise SFHCNNError(f"{path} holds no cube of variances")

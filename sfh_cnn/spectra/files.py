@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from sfh_cnn.core import SFHCNNError, parse_flux_unit
+from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit
 
 from .plain import PlainSpectrum
 
@@ -81,7 +81,11 @@ def open_spectrum_file(path, format=None):  # noqa: A002
         raise FileNotFoundError(f"no spectrum file at {path}")
     if format is not None:
         return _read_with_specutils(path, format)
-    return _read_fits(path) if _is_fits(path) else _read_text(path)
+    if _is_fits(path):
+        with one_clear_error(path, "no FITS file of a spectrum"):
+            return _read_fits(path)
+    with one_clear_error(path, "no table of a spectrum"):
+        return _read_text(path)
 
 
 def is_cube_file(path):
@@ -102,9 +106,9 @@ def is_cube_file(path):
     if not (path.is_file() and _is_fits(path)):
         return False
     try:
-        with fits.open(path) as hdus:
+        with one_clear_error(path, "no FITS file"), fits.open(path) as hdus:
             return _has_cube(hdus)
-    except OSError:
+    except SFHCNNError:
         return False  # the reader of spectra says what is wrong with it
 
 
@@ -122,25 +126,22 @@ def _read_fits(path):
     from astropy.io import fits
     from astropy.table import QTable
 
-    try:
-        with fits.open(path) as hdus:
-            kinds = [_names(hdu) for hdu in hdus]
-            coadd = next((hdu for hdu, names in zip(hdus, kinds, strict=True) if {"loglam", "flux"} <= names), None)
-            if coadd is not None:
-                return _read_sdss(hdus, coadd)
-            if _has_cube(hdus):
-                raise SFHCNNError(f"{path} holds a cube; give it alone to predict_cube (sfh-cnn predict knows cubes)")
-            if "DATA" in hdus and hdus["DATA"].header.get("NAXIS") == 1:
-                return _read_muse_spectrum(path, hdus)
-            for i, names in enumerate(kinds):
-                if names & set(_WAVELENGTH) and names & set(_FLUX):
-                    table = QTable.read(hdus[i])
-                    # Spectra of the ESO archive are one row of arrays.
-                    row = 0 if len(table) == 1 else slice(None)
-                    columns = {name: table[name][row] for name in table.colnames}
-                    return _from_table(columns, {**hdus[0].header, **table.meta}, path)
-    except (OSError, TypeError) as err:  # a truncated table is a TypeError
-        raise SFHCNNError(f"{path} is no FITS file, or it is damaged: {err}") from err
+    with fits.open(path) as hdus:
+        kinds = [_names(hdu) for hdu in hdus]
+        coadd = next((hdu for hdu, names in zip(hdus, kinds, strict=True) if {"loglam", "flux"} <= names), None)
+        if coadd is not None:
+            return _read_sdss(hdus, coadd)
+        if _has_cube(hdus):
+            raise SFHCNNError(f"{path} holds a cube; give it alone to predict_cube (sfh-cnn predict knows cubes)")
+        if "DATA" in hdus and hdus["DATA"].header.get("NAXIS") == 1:
+            return _read_muse_spectrum(path, hdus)
+        for i, names in enumerate(kinds):
+            if names & set(_WAVELENGTH) and names & set(_FLUX):
+                table = QTable.read(hdus[i])
+                # Spectra of the ESO archive are one row of arrays.
+                row = 0 if len(table) == 1 else slice(None)
+                columns = {name: table[name][row] for name in table.colnames}
+                return _from_table(columns, {**hdus[0].header, **table.meta}, path)
     return _read_with_specutils(path, None)
 
 
@@ -250,11 +251,8 @@ def _bare(column):
 
 
 def _read_with_specutils(path, format_name):
-    from astropy.io.registry import IORegistryError
     from specutils import Spectrum
 
-    try:
+    what = "of no format that specutils recognises" if format_name is None else f"not readable as {format_name!r}"
+    with one_clear_error(path, what):
         return Spectrum.read(path, format=format_name)
-    except (IORegistryError, KeyError, IndexError, ValueError, TypeError, OSError) as err:
-        what = "of no format that specutils recognises" if format_name is None else f"not readable as {format_name!r}"
-        raise SFHCNNError(f"{path} is {what}: {str(err).strip().splitlines()[0] if str(err) else err!r}") from err

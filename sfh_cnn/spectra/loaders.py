@@ -4,7 +4,7 @@ import astropy.units as u
 import numpy as np
 from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 
-from sfh_cnn.core import SFHCNNError, footprint, parse_flux_unit, split_shapes
+from sfh_cnn.core import SFHCNNError, footprint, one_clear_error, parse_flux_unit, split_shapes
 
 __all__ = ["extract_aperture", "read_muse_cube"]
 
@@ -40,7 +40,7 @@ def read_muse_cube(path):
     from astropy.wcs import WCS
     from specutils import Spectrum
 
-    with fits.open(path) as hdus:
+    with one_clear_error(path, "no cube of MUSE"), fits.open(path) as hdus:
         if "DATA" not in hdus or hdus["DATA"].header.get("NAXIS") != 3:
             raise SFHCNNError(f"{path} has no cube in an extension DATA; it has {[hdu.name for hdu in hdus]}")
         header = hdus["DATA"].header

@@ -138,7 +138,7 @@ def test_foreign_files_are_refused_clearly(tmp_path):
     with pytest.raises(SFHCNNError, match="not an sfh_cnn result"):
         SFHResult.read(tmp_path / "other.ecsv")
     (tmp_path / "broken.fits").write_bytes(b"SIMPLE nonsense")
-    with pytest.raises(SFHCNNError, match="could not be read"):
+    with pytest.raises(SFHCNNError, match=r"broken\.fits is no result of sfh_cnn, or it is damaged"):
         SFHResult.read(tmp_path / "broken.fits")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         SFHResult.read(tmp_path / "nowhere.fits")

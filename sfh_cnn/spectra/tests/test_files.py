@@ -195,7 +195,7 @@ def test_a_truncated_file_is_refused(tmp_path, sdss_file):
     """Half of a download."""
     path = tmp_path / "half.fits"
     path.write_bytes(sdss_file.read_bytes()[:9000])
-    with pytest.raises(ValueError, match=r"half\.fits is no FITS file, or it is damaged"):
+    with pytest.raises(ValueError, match=r"half\.fits is no FITS file of a spectrum, or it is damaged"):
         read_spectrum_file(path)
 
 
