@@ -57,9 +57,13 @@ class Engine:
         x = np.linspace(-1, 1, len(self.wave_aa))
         legendre = np.polynomial.legendre.legvander(x, _POLYNOMIAL_ORDER)
         self._polynomials = torch.from_numpy(legendre.T.astype(np.float32))
-        self._products = (self._polynomials[:, None] * self._polynomials).flatten(0, 1).T  # (n_wave, n_term^2)
-        in_window = (self.wave_aa >= V_WINDOW_AA[0]) & (self.wave_aa <= V_WINDOW_AA[1])
-        self._in_window = torch.from_numpy(in_window)
+        row, column = torch.triu_indices(len(self._polynomials), len(self._polynomials))
+        self._products = (self._polynomials[row] * self._polynomials[column]).T.contiguous()  # (n_wave, n_pair)
+        self._pair = torch.empty(len(self._polynomials), len(self._polynomials), dtype=torch.int64)
+        self._pair[row, column] = self._pair[column, row] = torch.arange(len(row))
+        first, last = np.flatnonzero((self.wave_aa >= V_WINDOW_AA[0]) & (self.wave_aa <= V_WINDOW_AA[1]))[[0, -1]]
+        self._window = slice(int(first), int(last) + 1)
+        self._pixel_per_kms = torch.from_numpy((self.wave_aa / grid.step_aa / C_KMS).astype(np.float32))
         self._sigma_nodes = torch.from_numpy(_SIGMA_NODES_KMS.astype(np.float32))
         self._broadened = {}
 
@@ -204,7 +208,7 @@ class Engine:
             "velocity": scalars["velocity"],
         }
         model, level, chi2, _ = self._fit(self._stars(values)[1], flux, flux_err, mask, calibration)
-        window = self._in_window
+        window = self._window
         v_flux = torch.where(mask[:, window], model[:, window] * level, flux[:, window]).mean(1)
         return {"reduced_chi2": chi2, "v_flux": v_flux}
 
@@ -226,17 +230,21 @@ class Engine:
         Returns the model and the level (n_spec, 1) by which it is to be multiplied, the reduced chi2 (n_spec,) and
         the polynomial (n_spec, n_wave).
         """
-        valid = 1.0 - mask.to(torch.uint8).to(torch.float32)
+        masked = mask.view(torch.uint8).to(torch.float32)
+        valid = 1.0 - masked
         data = (flux * valid).nan_to_num_(0.0, 0.0, 0.0)
         level = data.abs().mean(1, keepdim=True).clamp_(min=1e-38)  # keeps squares of 1e-17 in range
-        data /= level
-        weight = torch.where(mask, 1.0, flux_err).div_(level).square_()
-        weight.addcmul_(data * calibration_error[:, None], data * calibration_error[:, None])
-        weight = weight.reciprocal_().mul_(valid).mul_(self._off_line)
-        model /= model.mean(1, keepdim=True).clamp(min=1e-38)
+        per_level = level.reciprocal()
+        data *= per_level
+        # Errors of masked pixels are only to be finite and not zero: their weight is.
+        variance = (flux_err * valid).nan_to_num_(0.0, 0.0, 0.0).mul_(per_level).add_(masked).square_()
+        uncalibrated = data * calibration_error[:, None]
+        used = valid.mul_(self._off_line)
+        weight = variance.addcmul_(uncalibrated, uncalibrated).reciprocal_().mul_(used)
+        model *= model.mean(1, keepdim=True).clamp(min=1e-38).reciprocal()
         basis, n_term = self._polynomials, len(self._polynomials)
         weighted = weight * model
-        matrix = ((weighted * model) @ self._products).view(-1, n_term, n_term)
+        matrix = ((weighted * model) @ self._products)[:, self._pair]
         vector = weighted.mul_(data) @ basis.T
         ridge = 1e-6 * matrix.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
         matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
@@ -244,8 +252,7 @@ class Engine:
         solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
         bend = solution @ basis
         model *= bend
-        n_valid = valid @ self._off_line
-        chi2 = (data - model).square_().mul_(weight).sum(1) / (n_valid - n_term).clamp(min=1)
+        chi2 = data.sub_(model).square_().mul_(weight).sum(1) / (used.sum(1) - n_term).clamp(min=1)
         return model, level, chi2, bend
 
     def _basis(self, node):
@@ -264,11 +271,32 @@ class Engine:
         return self._broadened[node]
 
     def _shift(self, model, velocity_kms):
-        """Doppler shift by linear interpolation, (n_spec, n_wave)."""
-        wave = torch.from_numpy(self.wave_aa.astype(np.float32))
-        step = float(self.wave_aa[1] - self.wave_aa[0])
-        position = torch.arange(len(wave)) - velocity_kms[:, None] / C_KMS * wave / step
-        position = position.clamp(0, len(wave) - 1.001)
-        low = position.long()
-        part = position - low
-        return model.gather(1, low) * (1 - part) + model.gather(1, low + 1) * part
+        """Doppler shift by linear interpolation, (n_spec, n_wave); overwrites the model.
+
+        The pixel at an end may take its neighbour's value.
+        """
+        pixels = velocity_kms[:, None] * self._pixel_per_kms
+        whole = pixels[:, pixels.shape[1] // 2].round()
+        pixels -= whole[:, None]
+        # Beyond some 90 km/s the shift differs by more than a pixel from one end of the spectrum to the other.
+        far = pixels[:, [0, -1]].abs().amax(1) > 1.0
+        for value in whole[(whole != 0) & ~far].unique().tolist():
+            rows = ((whole == value) & ~far).nonzero()[:, 0]
+            source = (torch.arange(model.shape[1]) - int(value)).clamp(0, model.shape[1] - 1)
+            model[rows] = model[rows].index_select(1, source)
+        if far.any():
+            model[far] = _interpolate(model[far], pixels[far] + whole[far, None])
+            pixels[far] = 0.0
+        # Between neighbours: from the left where the shift is to the red, else from the right.
+        step = model[:, 1:] - model[:, :-1]
+        model[:, 1:].addcmul_(pixels[:, 1:].clamp(min=0.0), step, value=-1.0)
+        model[:, :-1].addcmul_(pixels[:, :-1].clamp(max=0.0), step, value=-1.0)
+        return model
+
+
+def _interpolate(model, pixels):
+    """Values (n_spec, n_wave) so many pixels to the blue of each pixel."""
+    position = (torch.arange(model.shape[1]) - pixels).clamp(0, model.shape[1] - 1.001)
+    low = position.long()
+    part = position - low
+    return model.gather(1, low) * (1 - part) + model.gather(1, low + 1) * part

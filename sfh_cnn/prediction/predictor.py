@@ -1,5 +1,6 @@
 """SFHPredictor: from spectra and photometry to histories."""
 
+import dataclasses
 import datetime as dt
 
 import astropy.units as u
@@ -59,10 +60,15 @@ class SFHPredictor:
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
         self.engine = Engine(artifact)
+        self._artifact = dataclasses.replace(artifact, scripted=None)
         self._device = artifact.network.latent_mean.device
         self._program = artifact.scripted or artifact.network
         if artifact.scripted is None and PackedNetwork.is_available(artifact.network):
             self._program = PackedNetwork(artifact.network)
+
+    def __reduce__(self):
+        """On its way to another process it is the network alone; programs and packed weights stay where they are."""
+        return type(self), (self._artifact,)
 
     @classmethod
     def pretrained(cls, name=None, device=None):
