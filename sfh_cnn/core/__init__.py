@@ -2,6 +2,7 @@
 
 from . import constants, history
 from .age_grid import AgeGrid
+from .cluster import map_on_cluster
 from .config_file import build_config, config_to_dict, load_config
 from .contract import ModelContract
 from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNError, SFHCNNWarning
@@ -41,6 +42,7 @@ __all__ = [
     "footprint",
     "history",
     "load_config",
+    "map_on_cluster",
     "one_clear_error",
     "parse_flux_unit",
     "pixel_edges",

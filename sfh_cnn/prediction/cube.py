@@ -2,10 +2,12 @@
 
 Rows of spaxels are read in stripes, each once. Single spaxels go to the network as they come; the spectra of bins are
 summed up stripe by stripe, and a bin goes to the network when its last row is in. So the memory needed depends on the
-width of a stripe and not on the size of the cube.
+width of a stripe and not on the size of the cube. Stripes know nothing of each other, here or on a cluster: what is
+added up across them is added up in their order, and the numbers are the same.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import time
 from pathlib import Path
@@ -17,7 +19,7 @@ from astropy.table import QTable
 from astropy.utils.masked import Masked
 from scipy import sparse
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError, progress
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, map_on_cluster, progress
 from sfh_cnn.results import SFHMaps, SFHResult
 from sfh_cnn.spectra import estimate_noise
 
@@ -58,6 +60,7 @@ def predict_cube(
     output,
     overwrite,
     progress_bar,
+    scheduler,
 ):
     """Maps of a cube.
 
@@ -69,7 +72,7 @@ def predict_cube(
     options : dict
         Arguments of `SFHPredictor.predict`, the same for all spectra.
     target_snr, binning, snr_cut, noise_correlation : see `SFHPredictor.predict_cube`
-    output, overwrite, progress_bar : see `SFHPredictor.predict_cube`
+    output, overwrite, progress_bar, scheduler : see `SFHPredictor.predict_cube`
 
     Returns
     -------
@@ -97,6 +100,7 @@ def predict_cube(
     planes = source.planes_between(grid.edges_aa[0] * (1 + z_low) - 10, grid.edges_aa[-1] * (1 + z_high) + 10)
     if planes.stop - planes.start < 2:
         planes = slice(0, source.shape[0])  # predict says what is wrong
+    begin = time.perf_counter()
     if target_snr is not None:
         signal, noise = _signal_and_noise_maps(source, planes)
         noise[~(signal >= snr_cut * noise) | ~np.isfinite(redshifts)] = np.nan
@@ -107,21 +111,23 @@ def predict_cube(
         bin_id = None
 
     work = _Work(predictor, source, planes, redshifts, bin_id, bands, correlation, snr_cut, options)
+    if bin_id is not None:
+        work.total.add({"seconds": {"binning": time.perf_counter() - begin}})
     if output is None:
-        return _finish(work, MemoryParts(), progress_bar)
+        return _finish(work, MemoryParts(), progress_bar, scheduler)
     with parts_in_folder(output.with_name(output.name + ".parts"), work.fingerprint(), overwrite) as parts:
-        maps = _finish(work, parts, progress_bar)
+        maps = _finish(work, parts, progress_bar, scheduler)
         maps.write(output, overwrite=overwrite)
         parts.remove()
     return maps
 
 
-def _finish(work, parts, progress_bar):
+def _finish(work, parts, progress_bar, scheduler):
     """Do the blocks that are missing and make the maps."""
     _, n_y, n_x = work.source.shape
     with progress(n_y * n_x, work.source.name, unit="spaxels", enabled=progress_bar) as advance:
         try:
-            work.run(parts, advance)
+            work.run(parts, advance, scheduler)
         except KeyboardInterrupt:
             if parts.lasting:
                 log.warning(f"stopped; the same call goes on from block {parts.n_done} of {len(work.stripes)}")
@@ -186,11 +192,34 @@ def _stripes(planes, n_y, n_x):
     return [(y0, min(y0 + rows, n_y)) for y0 in range(0, n_y, rows)]
 
 
+@dataclasses.dataclass
+class _Block:
+    """What became of a stripe."""
+
+    #: Columns of a result, a dict for each batch.
+    results: list = dataclasses.field(default_factory=list)
+    #: Sums of the bins that other stripes have a share in, by number: flux, variance, light; and their light in all.
+    sums: dict = dataclasses.field(default_factory=dict)
+    meta: dict = dataclasses.field(default_factory=dict)
+    seconds: dict = dataclasses.field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def timed(self, name):
+        begin = time.perf_counter()
+        yield
+        self.add({"seconds": {name: time.perf_counter() - begin}})
+
+    def add(self, record):
+        """Add metadata and times of another stripe or run."""
+        self.meta |= record.get("meta", {})
+        for name, value in record.get("seconds", {}).items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
+
+
 class _Work:
     """What is to be done with a cube; ``run`` does it.
 
-    The sums of a bin that is not complete wait in ``open_sums``: flux, variance, and the light of the spaxels that are
-    good at each wavelength, (3, n_planes).
+    Everything but `run` and `maps` leaves it as it is, so that several threads and processes can share it.
     """
 
     def __init__(self, predictor, source, planes, redshifts, bin_id, bands, correlation, snr_cut, options):
@@ -200,8 +229,7 @@ class _Work:
         n_y, n_x = source.shape[1:]
         self.stripes = _stripes(planes, n_y, n_x)
         self.window = _window(source, planes)
-        self.meta = {}
-        self.seconds = {"reading": 0.0, "summing": 0.0, "predicting": 0.0}
+        self.total = _Block()
         self.binned = bin_id is not None
         self.bin_id = bin_id if self.binned else np.arange(n_y * n_x).reshape(n_y, n_x)
         if self.binned:
@@ -227,23 +255,41 @@ class _Work:
             "bands": list(self.bands),
         }
 
-    def run(self, parts, advance):
-        """Do the blocks that are missing: one for each stripe."""
+    def run(self, parts, advance, scheduler=None):
+        """Do the blocks that are missing, one for each stripe, here or on a cluster."""
         begin = done = parts.n_done
+        self.total.add(parts.record)
         if self.binned and done < len(self.stripes):
             # The sums of bins that were not complete are not stored: their stripes are read once more.
             begin = self.first[self.last >= done].min(initial=done)
         n_x = self.source.shape[2]
         advance(sum(y1 - y0 for y0, y1 in self.stripes[:begin]) * n_x)
-        for i in range(begin, len(self.stripes)):
-            y0, y1 = self.stripes[i]
-            with self._timed("reading"):
-                block = self.source.read(y0, y1, self.planes)
-            results = self._bins_in(i, block, done) if self.binned else self._spaxels_in(i, block)
+        todo = range(begin, len(self.stripes))
+        if scheduler is None:
+            blocks = (self.block(i, done) for i in todo)
+        else:
+            blocks = map_on_cluster(scheduler, _block_of, todo, (self, done))
+        waiting = {}
+        for i, block in zip(todo, blocks, strict=True):
+            self._close_bins(i, block, waiting)
+            self.total.add({"meta": block.meta, "seconds": block.seconds})
             if i >= done:
-                parts.add(_joined(results))
+                parts.keep({"meta": self.total.meta, "seconds": self.total.seconds})
+                parts.add(_joined(block.results))
+            y0, y1 = self.stripes[i]
             advance((y1 - y0) * n_x)
-            del block, results  # before the next stripe is read: two would be the peak of the memory
+
+    def block(self, i, done):
+        """What one stripe gives by itself; bins that were complete in the first ``done`` stripes are left out."""
+        block = _Block()
+        y0, y1 = self.stripes[i]
+        with block.timed("reading"):
+            pixels = self.source.read(y0, y1, self.planes)
+        if self.binned:
+            self._bins_in(i, pixels, done, block)
+        else:
+            self._spaxels_in(i, pixels, block)
+        return block
 
     def maps(self, columns):
         """All blocks as maps."""
@@ -260,33 +306,14 @@ class _Work:
         else:
             bin_id = np.full(bin_id.shape, -1)
             bin_id.ravel()[numbers] = np.arange(len(numbers))
-        seconds = {key: round(value, 3) for key, value in self.seconds.items()}
-        meta = {**self.meta, "cube": self.source.name, "snr_cut": float(self.snr_cut), "seconds": seconds}
+        seconds = {key: round(value, 3) for key, value in self.total.seconds.items()}
+        meta = {**self.total.meta, "cube": self.source.name, "snr_cut": float(self.snr_cut), "seconds": seconds}
         result = SFHResult(self.predictor.contract, columns, meta, engine=self.predictor.engine)
         return SFHMaps(result, bin_id, self.source.wcs)
 
-    # ---- spaxels -----------------------------------------------------------------------------------------------
-
-    def _spaxels_in(self, i, block):
-        """Results of the spaxels of a stripe that are worth it."""
-        rows = slice(*self.stripes[i])
-        redshift, numbers = self.redshifts[rows].ravel(), self.bin_id[rows].ravel()
-        bands = {band: [part[rows].ravel() for part in pair] for band, pair in self.bands.items()}
-        inside = slice(self.window.start - self.planes.start, self.window.stop - self.planes.start)
-        signal, noise = _signal_and_noise(*(None if part is None else part[inside] for part in block))
-        chosen = np.flatnonzero((signal >= self.snr_cut * noise) & (noise > 0) & np.isfinite(redshift))
-        results = []
-        for start in range(0, len(chosen), _BATCH):
-            one = chosen[start : start + _BATCH]
-            # Wavelength runs down the planes of a cube, and along the rows of spectra.
-            spectra = [None if part is None else np.ascontiguousarray(part[:, one].T) for part in block]
-            here = {band: [part[one] for part in pair] for band, pair in bands.items()}
-            results.append(self._predict(numbers[one], *spectra, redshift[one], here))
-        return results
-
-    def _predict(self, numbers, flux, variance, bad, redshift, bands):
-        """Arrays of a result, and the number of the spaxel or bin of each row."""
-        with self._timed("predicting"):
+    def _predict(self, block, numbers, flux, variance, bad, redshift, bands):
+        """Add the arrays of a result, and the number of the spaxel or bin of each row."""
+        with block.timed("predicting"):
             result = self.predictor.predict(
                 self.source.spectra(flux, variance, bad, self.planes),
                 _photometry(bands),
@@ -295,13 +322,30 @@ class _Work:
                 progress_bar=False,
                 **self.options,
             )
-        self.meta = result.meta
-        return {"number": numbers, **result.arrays}
+        block.meta |= result.meta
+        block.results.append({"number": numbers, **result.arrays})
+
+    # ---- spaxels -----------------------------------------------------------------------------------------------
+
+    def _spaxels_in(self, i, pixels, block):
+        """Predict the spaxels of a stripe that are worth it."""
+        rows = slice(*self.stripes[i])
+        redshift, numbers = self.redshifts[rows].ravel(), self.bin_id[rows].ravel()
+        bands = {band: [part[rows].ravel() for part in pair] for band, pair in self.bands.items()}
+        inside = slice(self.window.start - self.planes.start, self.window.stop - self.planes.start)
+        signal, noise = _signal_and_noise(*(None if part is None else part[inside] for part in pixels))
+        chosen = np.flatnonzero((signal >= self.snr_cut * noise) & (noise > 0) & np.isfinite(redshift))
+        for start in range(0, len(chosen), _BATCH):
+            one = chosen[start : start + _BATCH]
+            # Wavelength runs down the planes of a cube, and along the rows of spectra.
+            spectra = [None if part is None else np.ascontiguousarray(part[:, one].T) for part in pixels]
+            here = {band: [part[one] for part in pair] for band, pair in bands.items()}
+            self._predict(block, numbers[one], *spectra, redshift[one], here)
 
     # ---- bins --------------------------------------------------------------------------------------------------
 
     def _prepare_bins(self):
-        """Which stripes each bin begins and ends in; its size, redshift and bands; no sums yet."""
+        """Which stripes each bin begins and ends in; its size, redshift and bands."""
         inside = self.bin_id >= 0
         numbers = self.bin_id[inside]
         stripe_of_row = np.repeat(np.arange(len(self.stripes)), [y1 - y0 for y0, y1 in self.stripes])
@@ -316,12 +360,10 @@ class _Work:
             band: _bin_band(numbers, flux[inside], error[inside], self.size)
             for band, (flux, error) in self.bands.items()
         }
-        self.light = np.zeros(len(self.size))
-        self.open_sums = {}
 
-    def _bins_in(self, i, block, done):
-        """Add a stripe to the sums of its bins; results of those that are complete with it."""
-        flux, _, bad = block
+    def _bins_in(self, i, pixels, done, block):
+        """Sum up the bins of a stripe; predict those that lie in it as a whole, and hand on the sums of the others."""
+        flux, _, bad = pixels
         numbers = self.bin_id[slice(*self.stripes[i])].ravel()
         n_good = (~bad).sum(axis=0)
         mean = np.where(bad, 0, flux).sum(axis=0, dtype=float) / np.maximum(n_good, 1)
@@ -329,29 +371,24 @@ class _Work:
         weight = np.maximum(mean, 1e-6 * np.abs(mean))
         here = np.unique(numbers[numbers >= 0])
         here = here[self.last[here] >= done]
-        results = []
         for start in range(0, len(here), _BATCH):
             group = here[start : start + _BATCH]
-            with self._timed("summing"):
-                sums = self._sum_group(group, numbers, weight, block)
-                for j, number in enumerate(group):
-                    sums[:, j] += self.open_sums.pop(int(number), 0.0)
-                    if self.last[number] > i:
-                        self.open_sums[int(number)] = sums[:, j].copy()
-            complete = np.flatnonzero(self.last[group] == i)
-            if len(complete):
-                results.append(self._predict_bins(group[complete], sums[:, complete]))
-        return results
+            with block.timed("summing"):
+                sums, light = self._sum_group(group, numbers, weight, pixels)
+            whole = (self.first[group] == i) & (self.last[group] == i)
+            if whole.any():
+                self._predict_bins(block, group[whole], sums[:, whole], light[whole])
+            for j in np.flatnonzero(~whole):
+                block.sums[int(group[j])] = sums[:, j].copy(), light[j]
 
-    def _sum_group(self, group, numbers, weight, block):
-        """Sums over the spaxels of a stripe that are in some bins, (3, n_group, n_planes)."""
-        flux, variance, bad = block
+    def _sum_group(self, group, numbers, weight, pixels):
+        """Sums over the spaxels of a stripe that are in some bins, (3, n_group, n_planes), and their light."""
+        flux, variance, bad = pixels
         columns = np.flatnonzero(np.isin(numbers, group))
         row = np.searchsorted(group, numbers[columns])
         where = (row, np.arange(len(columns)))
         members = sparse.csr_array((np.ones(len(columns)), where), shape=(len(group), len(columns)))
         light = sparse.csr_array((weight[columns], where), shape=members.shape)
-        self.light[group] += np.bincount(row, weight[columns], minlength=len(group))
         sums = np.zeros((3, len(group), len(flux)))
         for start in range(0, len(flux), _PLANES):
             part = slice(start, start + _PLANES)
@@ -360,12 +397,23 @@ class _Work:
             if variance is not None:
                 sums[1, :, part] = members @ np.where(good, variance[part][:, columns].T, 0)
             sums[2, :, part] = light @ good.astype(float)
-        return sums
+        return sums, np.bincount(row, weight[columns], minlength=len(group))
 
-    def _predict_bins(self, numbers, sums):
-        """Results of complete bins. What is lost at some wavelength is made up for by the share of the light there."""
+    def _close_bins(self, i, block, waiting):
+        """Add the sums of bins that go on to those of the stripes before; predict those that end in this stripe."""
+        for number, (sums, light) in block.sums.items():
+            before = waiting.get(number, (0.0, 0.0))
+            waiting[number] = before[0] + sums, before[1] + light
+        ended = [number for number in block.sums if self.last[number] == i]
+        for start in range(0, len(ended), _BATCH):
+            group = np.array(ended[start : start + _BATCH])
+            sums, light = zip(*(waiting.pop(number) for number in group.tolist()), strict=True)
+            self._predict_bins(block, group, np.stack(sums, axis=1), np.array(light))
+
+    def _predict_bins(self, block, numbers, sums, total):
+        """Predict complete bins. What is lost at some wavelength is made up for by the share of the light there."""
         flux, variance, light = sums
-        total = self.light[numbers][:, np.newaxis]
+        total = total[:, np.newaxis]
         covered = np.divide(light, total, out=np.zeros_like(light), where=total > 0)
         bad = covered < _MIN_COVERAGE
         scale = 1 / np.where(bad, 1.0, covered)
@@ -373,13 +421,13 @@ class _Work:
         variance = None if self.source.noise is None else (variance * (scale * factor) ** 2).astype(np.float32)
         bands = {band: [part[numbers] for part in pair] for band, pair in self.bin_bands.items()}
         flux = (flux * scale).astype(np.float32)
-        return self._predict(numbers, flux, variance, bad, self.bin_redshift[numbers], bands)
+        self._predict(block, numbers, flux, variance, bad, self.bin_redshift[numbers], bands)
 
-    @contextlib.contextmanager
-    def _timed(self, name):
-        begin = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - begin
+
+def _block_of(i, shared):
+    """One stripe, on a worker."""
+    work, done = shared
+    return work.block(i, done)
 
 
 def _joined(results):

@@ -12,6 +12,7 @@ __all__ = ["MemoryParts", "parts_in_folder"]
 
 _JOB = "job.json"
 _BLOCKS = "block-*.npz"
+_RECORD = "record.json"
 
 
 class MemoryParts:
@@ -22,6 +23,12 @@ class MemoryParts:
 
     def __init__(self):
         self._blocks = []
+        #: What was kept beside the blocks.
+        self.record = {}
+
+    def keep(self, record):
+        """Keep a dict beside the blocks, instead of the last one."""
+        self.record = record
 
     @property
     def n_done(self):
@@ -86,13 +93,21 @@ class FolderParts:
                     f"{folder} holds the blocks of a run with other data or settings; repeat that run to end it, "
                     "or pass overwrite=True (--overwrite) to start anew"
                 )
-            for path in folder.glob(_BLOCKS):
+            for path in (*folder.glob(_BLOCKS), *folder.glob(_RECORD)):
                 path.unlink()
             with atomic_write(record, overwrite=True) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         self.n_done = 0
         while self._block(self.n_done).is_file():
             self.n_done += 1
+        kept = folder / _RECORD
+        self.record = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+
+    def keep(self, record):
+        """As `MemoryParts.keep`; the dict must survive JSON."""
+        self.record = record
+        with atomic_write(self.folder / _RECORD, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def _block(self, i):
         return self.folder / f"block-{i:05d}.npz"

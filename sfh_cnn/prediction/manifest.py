@@ -1,5 +1,6 @@
 """Many cubes, listed in a table."""
 
+import time
 from pathlib import Path
 
 import astropy.units as u
@@ -13,10 +14,11 @@ __all__ = ["predict_manifest"]
 
 _FILES = ("cube", "output", "variance", "velocity", "bins")
 _NUMBERS = ("redshift", "ebv", "calibration_error", "target_snr", "snr_cut", "noise_correlation")
-_OTHERS = ("distance", "line_mask", "medium", "binning")
+_WITH_UNIT = ("distance", "line_mask")
+_OTHERS = (*_WITH_UNIT, "medium", "binning")
 
 
-def predict_manifest(predictor, path, overwrite=False, progress_bar=None):
+def predict_manifest(predictor, path, overwrite=False, progress_bar=None, scheduler=None):
     """Predict the cubes of a list, one after the other.
 
     A cube whose output exists is done and skipped, one that was stopped goes on, and one that fails does not keep the
@@ -29,17 +31,20 @@ def predict_manifest(predictor, path, overwrite=False, progress_bar=None):
         Table such as ECSV, a row for each cube. Columns ``cube`` and ``output``, file names relative to the table's
         folder; and if wanted the other arguments of `SFHPredictor.predict_cube` that are files (``variance``,
         ``velocity``, ``bins``), numbers (``redshift``, ``ebv``, ``calibration_error``, ``target_snr``, ``snr_cut``,
-        ``noise_correlation``), with a unit (``distance``, ``line_mask``) or words (``medium``, ``binning``). Empty or
-        masked entries are left to their defaults.
+        ``noise_correlation``), with a unit (``distance``, ``line_mask``; also as text, "11 Mpc") or words (``medium``,
+        ``binning``). Empty or masked entries are left to their defaults.
     overwrite : bool, optional
         Do again what is done.
     progress_bar : bool, optional
         For each cube.
+    scheduler : str, ``distributed.Client`` or cluster, optional
+        Dask cluster for each cube; see `SFHPredictor.predict_cube`.
 
     Returns
     -------
     `~astropy.table.QTable`
-        ``cube``, ``output`` and ``status``: "done", "skipped", or what went wrong.
+        ``cube``, ``output``, ``status`` ("done", "skipped", or what went wrong), ``n_spec`` (spaxels or bins with a
+        result; 0 if nothing was done) and ``time``.
 
     Raises
     ------
@@ -61,11 +66,15 @@ def predict_manifest(predictor, path, overwrite=False, progress_bar=None):
     if len(set(table["output"])) < len(table):
         raise SFHCNNError(f"{path} has the same output for two cubes; give each its own")
     rows = [_options(table, i, path.parent) for i in range(len(table))]
+    every = {"overwrite": overwrite, "progress_bar": progress_bar, "scheduler": scheduler}
+    done = [_predict_one(predictor, {**row, **every}) for row in rows]
     return QTable(
         {
             "cube": [str(row["cube"]) for row in rows],
             "output": [str(row["output"]) for row in rows],
-            "status": [_predict_one(predictor, row, overwrite, progress_bar) for row in rows],
+            "status": [status for status, _, _ in done],
+            "n_spec": [n_spec for _, n_spec, _ in done],
+            "time": [seconds for _, _, seconds in done] * u.s,
         }
     )
 
@@ -81,17 +90,22 @@ def _options(table, i, folder):
             options[name] = folder / str(value)
         elif name in _NUMBERS:
             options[name] = float(value)
+        elif name in _WITH_UNIT:
+            options[name] = u.Quantity(value)
         else:
-            options[name] = value if isinstance(value, u.Quantity) else str(value)
+            options[name] = str(value)
     return options
 
 
-def _predict_one(predictor, options, overwrite, progress_bar):
-    if options["output"].exists() and not overwrite:
-        return "skipped"
+def _predict_one(predictor, options):
+    """Status, number of spectra and seconds of a cube."""
+    if options["output"].exists() and not options["overwrite"]:
+        return "skipped", 0, 0.0
+    begin, n_spec, status = time.perf_counter(), 0, "done"
     try:
-        predictor.predict_cube(**options, overwrite=overwrite, progress_bar=progress_bar)
-    except (ValueError, OSError, ImportError) as err:  # errors of units and of this package are ValueErrors
-        log.error(f"{options['cube']}: {err}")
-        return str(err)
-    return "done"
+        n_spec = predictor.predict_cube(**options).result.n_spec
+    except Exception as err:  # noqa: BLE001 - whatever is wrong with one cube, the others get their turn
+        known = isinstance(err, (ValueError, OSError, ImportError))  # errors of units and of this package too
+        status = str(err) if known else f"{type(err).__name__}: {err}"
+        log.error(f"{options['cube']}: {status}")
+    return status, n_spec, time.perf_counter() - begin
