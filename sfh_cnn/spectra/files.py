@@ -55,7 +55,10 @@ def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users
         If the file holds a cube or no spectrum that is understood.
     """
     spectrum = open_spectrum_file(path, format)
-    return spectrum.to_specutils() if isinstance(spectrum, PlainSpectrum) else spectrum
+    if not isinstance(spectrum, PlainSpectrum):
+        return spectrum
+    with one_clear_error(path, "no spectrum"):
+        return spectrum.to_specutils()
 
 
 def open_spectrum_file(path, format=None):  # noqa: A002
