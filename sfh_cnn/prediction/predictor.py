@@ -1,10 +1,7 @@
 """SFHPredictor: from spectra and photometry to histories."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -31,23 +28,12 @@ from .batches import run_network
 from .blocks import InputBlocks
 from .cube import predict_cube
 from .engine import Engine
-from .limits import chi2_limit, velocity_limit_kms
 from .pretrained import available, released_network
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-    from typing import Any
-
-    from astropy.cosmology import Cosmology
-    from astropy.table import QTable
-    from numpy.typing import ArrayLike
-    from specutils import Spectrum
-
-    from sfh_cnn.network import Artifact
-    from sfh_cnn.results import SFHMaps
-
 __all__ = ["SFHPredictor"]
+
+#: Reduced chi2 beyond which a reconstruction is called poor, when the card does not say.
+_CHI2_LIMIT = 3.0
 
 
 class SFHPredictor:
@@ -59,8 +45,6 @@ class SFHPredictor:
     ----------
     artifact : `~sfh_cnn.network.Artifact`
         A loaded network.
-    precision : {"float32", "bfloat16"}, optional
-        Number format of the network's large products; see `pretrained`.
 
     Examples
     --------
@@ -72,25 +56,22 @@ class SFHPredictor:
     (16,)
     """
 
-    def __init__(self, artifact: Artifact, precision: Any = "float32") -> None:
+    def __init__(self, artifact):
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
         self.engine = Engine(artifact)
         self._artifact = dataclasses.replace(artifact, scripted=None)
         self._device = artifact.network.latent_mean.device
-        self._precision = precision
-        self._program: Any = artifact.scripted or artifact.network
-        if artifact.scripted is None and PackedNetwork.is_available(artifact.network, precision):
-            self._program = PackedNetwork(artifact.network, precision)
-        elif precision != "float32":
-            raise SFHCNNError(f"precision={precision!r} is not to be had on this machine or device; take 'float32'")
+        self._program = artifact.scripted or artifact.network
+        if artifact.scripted is None and PackedNetwork.is_available(artifact.network):
+            self._program = PackedNetwork(artifact.network)
 
     def __reduce__(self):
         """On its way to another process it is the network alone; programs and packed weights stay where they are."""
-        return type(self), (self._artifact, self._precision)
+        return type(self), (self._artifact,)
 
     @classmethod
-    def pretrained(cls, name: str | None = None, device: str | None = None, precision: str = "float32") -> SFHPredictor:
+    def pretrained(cls, name=None, device=None):
         """A network that ships with the package; see `available`.
 
         Parameters
@@ -99,9 +80,6 @@ class SFHPredictor:
             Name of the network; by default that of ``sfh_cnn.conf``, else the first of `available`.
         device : str, optional
             Torch device, e.g. ``"cuda"``; by default that of ``sfh_cnn.conf``.
-        precision : {"float32", "bfloat16"}, optional
-            Number format of the network's large products. On processors with AVX512-BF16, bfloat16 halves their
-            time and moves answers by about a hundredth of their errors.
 
         Returns
         -------
@@ -110,7 +88,7 @@ class SFHPredictor:
         Raises
         ------
         SFHCNNError
-            If there is no network of that name, or the machine does not have the precision.
+            If there is no network of that name.
         NetworkFileError
             If the installed file is not the released one.
         """
@@ -118,10 +96,10 @@ class SFHPredictor:
         artifact = _load(path, device)
         if artifact.sha256 != sha256:
             raise NetworkFileError(f"{path} is not the network that was released (its SHA-256 differs); reinstall")
-        return cls(artifact, precision)
+        return cls(artifact)
 
     @classmethod
-    def from_file(cls, path: str | Path, device: str | None = None, precision: str = "float32") -> SFHPredictor:
+    def from_file(cls, path, device=None):
         """A network from a file that ``sfh-cnn release`` wrote; no code in the file is run.
 
         Parameters
@@ -129,8 +107,6 @@ class SFHPredictor:
         path : str or `pathlib.Path`
         device : str, optional
             Torch device; by default that of ``sfh_cnn.conf``.
-        precision : {"float32", "bfloat16"}, optional
-            As in `pretrained`.
 
         Returns
         -------
@@ -140,17 +116,15 @@ class SFHPredictor:
         ------
         NetworkFileError
             If the file is damaged, foreign or of another format version.
-        SFHCNNError
-            If the machine does not have the precision.
         """
-        return cls(_load(path, device), precision)
+        return cls(_load(path, device))
 
     @staticmethod
-    def available() -> dict[str, str]:
+    def available():
         """Released networks in this installation: name to one-line summary, default first."""
         return available()
 
-    def attach(self, result: SFHResult) -> SFHResult:
+    def attach(self, result):
         """Give a result that was read from a file its network back, for draws and reconstructions.
 
         Parameters
@@ -178,22 +152,22 @@ class SFHPredictor:
 
     def predict(
         self,
-        spectrum: Spectrum | Iterable[Spectrum],
-        photometry: QTable | dict[str, Any] | None = None,
-        redshift: ArrayLike | None = None,
-        distance: u.Quantity | Cosmology | None = None,
-        ebv: ArrayLike | None = None,
-        calibration_error: ArrayLike = 0.01,
-        refine: bool = False,
+        spectrum,
+        photometry=None,
+        redshift=None,
+        distance=None,
+        ebv=None,
+        calibration_error=0.01,
+        refine=False,
         *,
-        uncertainty: Any = None,
-        mask: Any = None,
-        medium: str | None = None,
-        line_mask: u.Quantity | None = None,
-        keep_spectra: bool = True,
-        batch_size: int | None = None,
-        progress_bar: bool | None = None,
-    ) -> SFHResult:
+        uncertainty=None,
+        mask=None,
+        medium=None,
+        line_mask=None,
+        keep_spectra=True,
+        batch_size=None,
+        progress_bar=None,
+    ):
         """Predict histories.
 
         Parameters
@@ -288,10 +262,8 @@ class SFHPredictor:
             "v_flux": out["v_flux"] * blocks.unit,
         }
         flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
-        limit = chi2_limit(self.contract, arrays["snr"], calibration)
+        limit = self.contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
         flags[good & (arrays["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
-        velocity_kms = arrays["q_velocity"][:, arrays["q_velocity"].shape[1] // 2]
-        flags[good & (np.abs(velocity_kms) > velocity_limit_kms(self.contract))] |= Flag.REDSHIFT_DOUBTFUL
         kept = None
         if keep_spectra:
             kept = {
@@ -306,28 +278,28 @@ class SFHPredictor:
 
     def predict_cube(
         self,
-        cube: Any,
-        variance: Any = None,
-        images: dict[str, Any] | None = None,
-        velocity: u.Quantity | str | None = None,
-        bins: np.ndarray | str | None = None,
+        cube,
+        variance=None,
+        images=None,
+        velocity=None,
+        bins=None,
         *,
-        redshift: float | None = None,
-        distance: u.Quantity | Cosmology | None = None,
-        ebv: float | None = None,
-        calibration_error: float = 0.01,
-        mask: np.ndarray | None = None,
-        medium: str | None = None,
-        line_mask: u.Quantity | None = None,
-        target_snr: float | None = None,
-        binning: str = "accretion",
-        snr_cut: float | None = None,
-        noise_correlation: float | Callable[[np.ndarray], np.ndarray] = 1.0,
-        output: str | Path | None = None,
-        overwrite: bool = False,
-        progress_bar: bool | None = None,
-        scheduler: Any = None,
-    ) -> SFHMaps:
+        redshift=None,
+        distance=None,
+        ebv=None,
+        calibration_error=0.01,
+        mask=None,
+        medium=None,
+        line_mask=None,
+        target_snr=None,
+        binning="accretion",
+        snr_cut=None,
+        noise_correlation=1.0,
+        output=None,
+        overwrite=False,
+        progress_bar=None,
+        scheduler=None,
+    ):
         """Predict the histories of a cube, as maps.
 
         The cube is read in stripes of rows, each once: under 2 GB of memory are enough for a cube of any size, if it
