@@ -20,6 +20,7 @@ class Flag(enum.IntFlag):
     NEGATIVE_FLUX = 512
     CALIBRATION_OUTSIDE = 1024
     LOW_SAMPLE_SIZE = 2048
+    REDSHIFT_DOUBTFUL = 4096
 
 
 _MEANING = {
@@ -31,10 +32,11 @@ _MEANING = {
     Flag.PARTIAL_COVERAGE: "the spectrum covers less than 90 per cent of the network's wavelength range",
     Flag.BAD_BAND: "at least one band flux or error was not finite or not positive and was left out",
     Flag.UNUSUAL_SPECTRUM: "the spectrum is unlike the training set (distance in latent space)",
-    Flag.POOR_RECONSTRUCTION: "the reconstructed spectrum fits badly (reduced chi2 beyond the trained range)",
+    Flag.POOR_RECONSTRUCTION: "the reconstructed spectrum fits badly (reduced chi2 beyond that of its S/N in training)",
     Flag.NEGATIVE_FLUX: "more than 10 per cent of the valid pixels are negative by more than 3 sigma",
     Flag.CALIBRATION_OUTSIDE: "calibration_error outside the trained range; the nearest trained value was used",
     Flag.LOW_SAMPLE_SIZE: "refinement left too few effective draws; the amortised posterior may be off",
+    Flag.REDSHIFT_DOUBTFUL: "the stars seem to move against the given redshift by more than was trained",
 }
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
+from sfh_cnn.prediction import effective_snr
 from sfh_cnn.training import FALSE_ALARM_RATE, INPUT_NAMES, mad_std
 
 from .coverage import joint_coverage
@@ -14,6 +15,8 @@ _INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
 #: Mocks on which joint draws are measured.
 _N_JOINT = 1000
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
+#: Groups by S/N for the limit of the reduced chi2.
+_N_SNR = 6
 
 
 def predict_mocks(network, mocks, batch_size=256):
@@ -101,7 +104,8 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
     -------
     dict
         ``n_mocks``, ``overall``, and `score` by S/N tercile, with and without bands, by calibration error and
-        by coverage; with an engine ``reduced_chi2_limit``, which 1 per cent of the mocks exceed; with age edges
+        by coverage; with an engine ``reduced_chi2_limit``: ``limit``, which 1 per cent of the mocks around
+        an effective ``snr`` (of noise and calibration error together) exceed; with age edges
         ``joint_posterior``.
     """
     prediction = predict_mocks(network, mocks, batch_size)
@@ -124,7 +128,7 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
         "less than 60 % of the pixels": covered < 0.6,
         "more than 90 % of the pixels": covered > 0.9,
     }
-    limit = {} if engine is None else {"reduced_chi2_limit": _chi2_limit(engine, prediction, mocks, batch_size)}
+    limit = {} if engine is None else {"reduced_chi2_limit": _chi2_limit(engine, prediction, mocks, snr, batch_size)}
     joint = {}
     if age_edges_yr is not None:
         few = {name: value[:_N_JOINT] for name, value in mocks.items()}
@@ -138,8 +142,8 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
     }
 
 
-def _chi2_limit(engine, prediction, mocks, batch_size):
-    """Reduced chi2 of reconstructions that 1 per cent of the mocks exceed."""
+def _chi2_limit(engine, prediction, mocks, snr, batch_size):
+    """Reduced chi2 of reconstructions that few mocks exceed, by effective S/N."""
     middle = {name: prediction["scalar_quantiles"][:, i, _MEDIAN] for i, name in enumerate(SCALAR_NAMES)}
     values = {
         "mass_fraction": prediction["mass_fraction"],
@@ -152,4 +156,10 @@ def _chi2_limit(engine, prediction, mocks, batch_size):
         rows = slice(start, start + batch_size)
         chosen = {name: value[rows] for name, value in values.items()}
         chi2.append(engine.model(chosen, *[mocks[name][rows].numpy() for name in names])["reduced_chi2"])
-    return float(np.quantile(np.concatenate(chi2), 1 - FALSE_ALARM_RATE))
+    chi2 = np.concatenate(chi2)
+    effective = effective_snr(snr, mocks["calibration_error"].numpy())
+    groups = np.array_split(np.argsort(effective), _N_SNR)
+    return {
+        "snr": [round(float(np.median(effective[rows])), 2) for rows in groups],
+        "limit": [round(float(np.quantile(chi2[rows], 1 - FALSE_ALARM_RATE)), 4) for rows in groups],
+    }

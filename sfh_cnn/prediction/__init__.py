@@ -2,6 +2,7 @@
 
 from .bin_spectra import attach_spectra
 from .engine import Engine
+from .limits import effective_snr
 from .manifest import predict_manifest
 from .predictor import SFHPredictor
 from .pretrained import available, released_network
@@ -12,6 +13,7 @@ __all__ = [
     "SFHPredictor",
     "attach_spectra",
     "available",
+    "effective_snr",
     "predict_manifest",
     "released_network",
     "zero_point_ratios",

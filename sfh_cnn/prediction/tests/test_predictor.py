@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import astropy.units as u
 import numpy as np
 import pytest
+import torch
 from astropy.cosmology import FlatLambdaCDM
 from astropy.nddata import InverseVariance, VarianceUncertainty
 from astropy.table import QTable
@@ -517,6 +518,36 @@ def test_the_limits_of_the_card_set_the_flags(artifact_path, observed, limit, fl
     flags = SFHPredictor(artifact).predict(observed.spectrum()).flags
     for flag in (Flag.UNUSUAL_SPECTRUM, Flag.POOR_RECONSTRUCTION):
         assert ((flags & flag != 0) == flagged).all()
+
+
+def test_the_limit_of_the_reduced_chi2_depends_on_the_noise(artifact_path, observed):
+    """Between the values of the card, at the S/N that noise and calibration error leave."""
+    artifact = load_artifact(artifact_path)
+    plain = SFHPredictor(artifact).predict(observed.spectrum(), calibration_error=0.01)
+    snr = 1 / np.hypot(1 / plain.snr, 0.01)
+    chi2 = float(plain.reduced_chi2[0])
+    for limit, flagged in ((chi2 * 0.9, True), (chi2 * 1.1, False)):
+        # A line through the limit at the S/N of the first spectrum.
+        card = {"snr": [float(snr[0]) - 5, float(snr[0]) + 5], "limit": [limit - 1, limit + 1]}
+        contract = artifact.contract.replace(accuracy={"reduced_chi2_limit": card})
+        changed = dataclasses.replace(artifact, contract=contract)
+        flags = SFHPredictor(changed).predict(observed.spectrum(), calibration_error=0.01).flags[0]
+        assert bool(flags & Flag.POOR_RECONSTRUCTION) == flagged
+
+
+@pytest.mark.parametrize(("trained_kms", "flagged"), [(30.0, True), (100.0, False)])
+def test_velocities_beyond_the_trained_ones_are_flagged(artifact_path, observed, trained_kms, flagged):
+    """A network that answers 50 km/s for all spectra."""
+    artifact = load_artifact(artifact_path)
+    contract = artifact.contract
+    synthesis = {**contract.synthesis, "observation": {"velocity_error_kms": trained_kms}}
+    artifact = dataclasses.replace(artifact, contract=contract.replace(synthesis=synthesis))
+    column = -1  # velocity is the last quantity
+    with torch.no_grad():
+        artifact.network.quantity_mean[column] = 50.0
+        artifact.network.quantity_std[column] = 1e-6
+    flags = SFHPredictor(artifact).predict(observed.spectrum()).flags
+    assert ((flags & Flag.REDSHIFT_DOUBTFUL != 0) == flagged).all()
 
 
 def test_line_masks_hide_emission(predictor, observed):

@@ -1,0 +1,62 @@
+"""Limits beyond which a prediction is flagged, from the card of its network."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+__all__ = ["chi2_limit", "effective_snr", "velocity_limit_kms"]
+
+#: For a card that says nothing.
+_CHI2_LIMIT = 3.0
+#: A velocity counts as beyond the trained range from this multiple of it on: the median is uncertain too.
+_VELOCITY_MARGIN = 1.1
+
+
+def effective_snr(snr, calibration_error):
+    """S/N per pixel of noise and calibration error together.
+
+    Parameters
+    ----------
+    snr, calibration_error : ndarray
+
+    Returns
+    -------
+    ndarray
+    """
+    return 1.0 / np.hypot(1.0 / np.maximum(snr, 1e-3), calibration_error)
+
+
+def chi2_limit(contract, snr, calibration_error):
+    """Reduced chi2 that few spectra of the trained kind exceed, by effective S/N.
+
+    What models lack shows where the noise is low: one limit for all would see nothing where it is high.
+
+    Parameters
+    ----------
+    contract : `~sfh_cnn.core.ModelContract`
+        Card of the network.
+    snr, calibration_error : ndarray, shape (n_spec,)
+
+    Returns
+    -------
+    ndarray or float
+    """
+    limit = contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
+    if not isinstance(limit, Mapping):
+        return limit
+    return np.interp(effective_snr(snr, calibration_error), limit["snr"], limit["limit"])
+
+
+def velocity_limit_kms(contract):
+    """Velocity relative to the given redshift beyond which that redshift is doubtful, km/s.
+
+    Parameters
+    ----------
+    contract : `~sfh_cnn.core.ModelContract`
+
+    Returns
+    -------
+    float
+    """
+    trained = contract.synthesis.get("observation", {}).get("velocity_error_kms", np.inf)
+    return _VELOCITY_MARGIN * trained
