@@ -140,12 +140,12 @@ def _statistics(flux, flux_err, mask):
     n_valid = n_wave - np.count_nonzero(mask, axis=1)
     some = np.maximum(n_valid, 1)
     if n_valid.min(initial=n_wave) == n_wave:
-        span, level = n_valid, flux.sum(axis=1, dtype=float) / some
+        span, level = n_valid, flux.mean(axis=1).astype(float)
     else:
         valid = ~mask
         first, last = valid.argmax(axis=1), n_wave - valid[:, ::-1].argmax(axis=1)
         span = np.where(n_valid > 0, last - first, 0)
-        level = (flux * valid).sum(axis=1, dtype=float) / some
+        level = (flux * valid).sum(axis=1).astype(float) / some
     valid = ~mask[:, ::_SNR_STRIDE]
     with np.errstate(divide="ignore", invalid="ignore"):  # of masked pixels
         ratio = np.where(valid, flux[:, ::_SNR_STRIDE] / flux_err[:, ::_SNR_STRIDE], np.inf)

@@ -208,20 +208,20 @@ def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
         As from `resample_spectra`, in the order of the input.
     """
     n_spec = len(flux)
-    flux_out = np.zeros((n_spec, grid.n_wave), dtype=np.float32)
-    err_out = None if flux_err is None else np.zeros_like(flux_out)
-    mask_out = np.ones((n_spec, grid.n_wave), dtype=bool)
     redshift = np.asarray(redshift, dtype=float)
     known = np.flatnonzero(np.isfinite(redshift))
     step = _redshift_step(redshift[known])
     if wave_aa.ndim == 1:
         edges = pixel_edges(wave_aa).tobytes()
         steps, group = np.unique(step, return_inverse=True)
+        if len(steps) == 1 and len(known) == n_spec:  # the common case, without a copy
+            return _resample(flux, flux_err, mask, *_matrix_at_step(edges, grid, steps[0]))
         groups = [(edges, value, known[group == i]) for i, value in enumerate(steps)]
-        if len(steps) == 1 and len(known) == n_spec:
-            groups = [(edges, steps[0], slice(None))]  # the common case, without a copy
     else:
         groups = [(pixel_edges(wave_aa[i]).tobytes(), value, [i]) for i, value in zip(known, step, strict=True)]
+    flux_out = np.zeros((n_spec, grid.n_wave), dtype=np.float32)
+    err_out = None if flux_err is None else np.zeros_like(flux_out)
+    mask_out = np.ones((n_spec, grid.n_wave), dtype=bool)
     for edges, value, rows in groups:
         parts = (None if part is None else part[rows] for part in (flux, flux_err, mask))
         out = _resample(*parts, *_matrix_at_step(edges, grid, value))
