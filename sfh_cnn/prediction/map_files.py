@@ -12,6 +12,9 @@ __all__ = ["read_bin_map", "redshift_map"]
 
 #: Extensions that bin maps have in the files of PHANGS-MUSE and of the MaNGA analysis pipeline.
 _BIN_EXTENSIONS = ("BIN_ID", "BINID", "BIN ID")
+#: Bits that spoil a velocity of the MaNGA pipeline: UNRELIABLE and DONOTUSE (SDSS bitmask MANGA_DAPPIXMASK). The latter
+#: sums up the others but NOCORRECTION and MULTICOMP, which are remarks.
+_VELOCITY_BAD = 2**5 | 2**30
 #: The same for stellar velocities, and the extension that marks bad ones.
 _VELOCITY_EXTENSIONS = {"V_STARS": None, "STELLAR_VEL": "STELLAR_VEL_MASK"}
 
@@ -65,7 +68,7 @@ def _velocity_image(path):
             if name in hdus:
                 values = np.array(hdus[name].data, dtype=float)
                 if mask_name in hdus:
-                    values[hdus[mask_name].data != 0] = np.nan
+                    values[hdus[mask_name].data & _VELOCITY_BAD != 0] = np.nan
                 return values * u.km / u.s
         raise SFHCNNError(
             f"{path} has no velocities; looked for {', '.join(_VELOCITY_EXTENSIONS)} in {[hdu.name for hdu in hdus]}"
@@ -80,7 +83,8 @@ def read_bin_map(bins, shape, usable):
     bins : ndarray, str or `~pathlib.Path`
         Image of integers, shape (n_y, n_x); negative, masked or NaN where a spaxel is in no bin. Or a FITS file: MAPS
         of PHANGS-MUSE (extension ``BIN_ID``) or of the MaNGA pipeline (``BINID``, first plane), a table of nGIST with
-        the column ``BIN_ID`` and a row for each spaxel, or the first image.
+        the column ``BIN_ID`` and a row for each spaxel (``RUN_table.fits``; ``RUN_mask.fits`` is read too, if it is
+        beside it), or the first image.
     shape : tuple of int
         (n_y, n_x) of the cube.
     usable : ndarray of bool, shape (n_y, n_x)
@@ -129,8 +133,24 @@ def _bin_image(path, shape):
                 data = np.array(hdu.data["BIN_ID"])
                 if data.size != shape[0] * shape[1]:
                     raise SFHCNNError(f"{path} has {data.size} rows, the cube {shape[0] * shape[1]} spaxels")
+                # nGIST writes minus the nearest bin where it masks a spaxel, and minus 0 is 0.
+                data[_masked_by_ngist(path, data.size)] = -1
                 return data.reshape(shape)
         image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
         if image is None:
             raise SFHCNNError(f"{path} has no map of bins; it has {[hdu.name for hdu in hdus]}")
         return np.array(image.data)
+
+
+def _masked_by_ngist(path, n_spaxel):
+    """Rows of a table of nGIST that its table of masks marks, if that lies beside it."""
+    from astropy.io import fits
+
+    beside = path.with_name(path.name.replace("_table.fits", "_mask.fits"))
+    if beside == path or not beside.is_file():
+        return np.zeros(n_spaxel, dtype=bool)
+    with one_clear_error(beside, "no table of masks"), fits.open(beside, memmap=False) as hdus:
+        mask = np.asarray(hdus[1].data["MASK"]) != 0
+    if mask.size != n_spaxel:
+        raise SFHCNNError(f"{beside} has {mask.size} rows, {path} {n_spaxel}; they must agree")
+    return mask

@@ -83,7 +83,8 @@ class _HeldPlanes:
         index[self.order[0]], index[self.order[1]] = planes, slice(y0, y1)
         part = self.array[tuple(index)]
         if hasattr(part, "compute"):
-            part = part.compute()
+            # In this process: a worker of a cluster that waits for the cluster would wait for itself.
+            part = part.compute(scheduler="threads")
         part = np.transpose(np.asarray(part), self.order)
         return part.astype(part.dtype.newbyteorder("="), copy=False)
 
@@ -100,7 +101,7 @@ class _SpectralCubePlanes:
 
     def read(self, planes, y0, y1):
         values = self.cube.filled_data[planes, y0:y1, :]
-        values = values.compute() if hasattr(values, "compute") else values
+        values = values.compute(scheduler="threads") if hasattr(values, "compute") else values
         return np.asarray(getattr(values, "value", values)).astype(np.float32, copy=False)
 
 
@@ -366,7 +367,7 @@ def _planes(hdu, path):
     if not stored_plainly:
         return _HeldPlanes(hdu.data)
     shape = tuple(int(header[f"NAXIS{i}"]) for i in (3, 2, 1))
-    planes = _StoredPlanes(str(path), int(info["datLoc"]), dtype, shape)
+    planes = _StoredPlanes(str(path.resolve()), int(info["datLoc"]), dtype, shape)
     if planes.offset + math.prod(shape) * dtype.itemsize > path.stat().st_size:
         raise planes.truncated()
     return planes
