@@ -223,6 +223,8 @@ def main():
                 ]
             if args.ppxf and name in BESIDE_PPXF:
                 side_by_side.append(_beside_ppxf(network, predictor, mocks, options, args.ppxf, name))
+    _show("accuracy", overall, args.write)
+    _show("accuracy_groups", by_group, args.write)
     if args.ppxf:
         templates = Templates(SSPLibrary.read("bc03-miles"), AgeGrid(EDGES_YR * u.yr), (-2.0, 0.4))
         for name in [name for name in BESIDE_PPXF if name in sets]:
@@ -231,14 +233,16 @@ def main():
                 row = {"Mocks": name, "Method": method, **score(answers, mocks, slice(None))}
                 side_by_side.append(row | {"CPU s": f"{answers['cpu_s'].mean():.2g}"})
         side_by_side.sort(key=lambda row: BESIDE_PPXF.index(row["Mocks"]))
+        _show("accuracy_ppxf", side_by_side, args.write)
 
-    for title, rows in {"accuracy": overall, "accuracy_groups": by_group, "accuracy_ppxf": side_by_side}.items():
-        if rows:
-            table = Table(rows)
-            print(f"\n{title}, {args.ppxf if 'ppxf' in title else args.n} mocks")
-            table.pprint_all()
-            if args.write:
-                table.write(args.write / f"_{title}.csv", format="ascii.csv", overwrite=True)
+
+def _show(title, rows, folder):
+    """Print a table and write it for the documentation."""
+    table = Table(rows)
+    print(f"\n{title}")
+    table.pprint_all()
+    if folder:
+        table.write(folder / f"_{title}.csv", format="ascii.csv", overwrite=True)
 
 
 def _beside_ppxf(network, predictor, mocks, options, n, name):

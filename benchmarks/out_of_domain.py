@@ -26,7 +26,7 @@ from sfh_cnn import SFHPredictor
 from sfh_cnn.core import Flag
 
 #: Flags that cast doubt on an answer; the others describe the input.
-WARNINGS = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION
+WARNINGS = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION | Flag.REDSHIFT_DOUBTFUL
 REFUSALS = Flag.NO_DATA | Flag.FEW_PIXELS | Flag.SNR_OUTSIDE | Flag.NEGATIVE_FLUX | Flag.REDSHIFT_OUTSIDE
 #: Emission lines of a star-forming region, rest frame, and their strength over H beta.
 LINES = ((4861.3, 1.0), (4958.9, 1.0), (5006.8, 3.0), (5875.6, 0.1), (6300.3, 0.1), (6548.0, 0.3), (6562.8, 2.9),
@@ -154,6 +154,7 @@ def row_of(name, result, mocks, has_truth):
         "Spectra": name,
         "Unusual": f"{marked[Flag.UNUSUAL_SPECTRUM]:.0f}",
         "Poor fit": f"{marked[Flag.POOR_RECONSTRUCTION]:.0f}",
+        "Redshift": f"{marked[Flag.REDSHIFT_DOUBTFUL]:.0f}",
         "Other": f"{100 * np.mean((result.flags & REFUSALS) != 0):.0f}",
         "Any": f"{100 * np.mean((result.flags & (WARNINGS | REFUSALS)) != 0):.0f}",
         "Log age, light": "",
