@@ -1,40 +1,75 @@
-"""How fast sfh_cnn is: prediction by batch size, pPXF on the same spectra, synthesis, training, cold start, memory.
+"""How fast sfh_cnn is: prediction by batch size, pPXF, cubes, synthesis, training, cold start, whole processes, memory.
 
-Usage: python benchmarks/speed.py [--network FILE] [--n 4096] [--skip ppxf training ...]
+    cd benchmarks
+    PYTHONPATH=.. OMP_NUM_THREADS=1 python speed.py --csv ../docs/development/_speed.csv
 
-CPU seconds of one process (they do not count other programs on the machine, which still cost cache and clock);
-medians and ranges of repeated runs; ratios from this run.
+CPU seconds of one process unless it says wall: they do not count other programs on the machine, which still cost cache
+and clock. Medians and ranges of repeated runs; ratios are of one run. The documentation draws its figures from the CSV.
 """
 
 import argparse
+import csv
 import os
 import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 import torch
-from accuracy import MEANS, OBSERVATION, UNIT
+from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
 from astropy.table import QTable
-from ppxf_fit import MODES, Fitter, Templates, line_spread
-from specutils import Spectrum
 from threadpoolctl import threadpool_limits
 
 import sfh_cnn
 from sfh_cnn import SFHPredictor
 from sfh_cnn.network import NetworkConfig, SFHNet
-from sfh_cnn.spectra import read_spectra
-from sfh_cnn.ssp import SSPLibrary
-from sfh_cnn.synthesis import MockGenerator, SynthesisConfig
+from sfh_cnn.spectra import open_spectra
+from sfh_cnn.synthesis import MockGenerator, ObservationConfig, SynthesisConfig
 from sfh_cnn.training import LossConfig, joint_loss, to_tensors
 
 BATCHES = (1, 64, 1024, 16384)
-PARTS = ("predict", "synthesis", "training", "ppxf", "start")
+CUBE_SIZES = (16, 32, 64, 96)
+PARTS = ("predict", "ppxf", "cube", "synthesis", "training", "start", "process")
+DERIVED = (
+    *("mass_weighted_log_age", "light_weighted_log_age", "mass_weighted_metallicity", "light_weighted_metallicity"),
+    *("a_v", "mass_to_light"),
+)
+UNIT = u.Unit("1e-17 erg / (s cm2 Angstrom)")
+#: MUSE's own pixels.
+WAVE_AA = np.arange(4750.0, 9350.0, 1.25)
+#: Noise is all that is wrong with these mocks, and all have bands.
+OBSERVATION = ObservationConfig(
+    snr_range=(10, 100),
+    velocity_error_kms=30.0,
+    full_coverage_share=1.0,
+    masked_share=0.0,
+    no_bands_share=0.0,
+    some_bands_share=0.0,
+)
+
+
+class Report:
+    """Prints each measurement and keeps it for the CSV."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, values, unit, size=1, threads=1):
+        """Add a measurement; return its median."""
+        low, median, high = (float(np.quantile(values, share)) for share in (0, 0.5, 1))
+        self.rows.append(
+            {"what": what, "size": size, "threads": threads, "unit": unit}
+            | {name: f"{value:.4g}" for name, value in (("median", median), ("low", low), ("high", high))}
+        )
+        print(f"{what:52s} {size:6d} {threads:2d} {median:10.4g} {unit}  ({low:.4g} to {high:.4g})", flush=True)
+        return median
 
 
 def cpu_times(function, repeat=5):
@@ -48,91 +83,158 @@ def cpu_times(function, repeat=5):
     return np.array(times)
 
 
-def line(label, seconds, per, unit="us"):
-    """Print median and range per spectrum; return the median in seconds."""
-    values = np.asarray(seconds) / per
-    shown = values * {"us": 1e6, "ms": 1e3, "s": 1.0}[unit]
-    print(f"{label:58s} {np.median(shown):9.1f} {unit}   ({shown.min():.1f} to {shown.max():.1f})")
-    return float(np.median(values))
+def wall_times(function, repeat=5):
+    """Wall seconds of each of some calls after a first one."""
+    function()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return np.array(times)
 
 
-def observed(mocks, config):
+def make_mocks():
+    """A group of mocks that share a redshift, and their configuration."""
+    generator = MockGenerator(SynthesisConfig(observation=OBSERVATION))
+    return generator.chunk(0, 256), generator
+
+
+def observed(mocks, config, n):
     """Mocks as a user has them: a stack on MUSE's own pixels, not on the network's, and a table of bands."""
     redshift = float(mocks["redshift"][0])
-    rest = config.instrument.wavelength_grid.wave_aa
-    wave = 4750.0 + 1.25 * np.arange(3680)
-    inside = (wave > rest[0] * (1 + redshift)) & (wave < rest[-1] * (1 + redshift))
-    near = np.clip(np.searchsorted(rest * (1 + redshift), wave[inside]), 0, len(rest) - 1)
-    spectrum = Spectrum(
-        spectral_axis=wave[inside] * u.AA,
-        flux=mocks["flux"][:, near] * UNIT.unit * np.float32(UNIT.value),
-        uncertainty=StdDevUncertainty(mocks["flux_err"][:, near] * np.float32(UNIT.value)),
-        redshift=redshift,
-        meta={"medium": "air"},
-    )
+    wave = config.instrument.wavelength_grid.wave_aa * (1 + redshift)
+    inside = (wave[0] < WAVE_AA) & (wave[-1] > WAVE_AA)
+    rows, near = np.arange(n) % len(mocks["flux"]), np.searchsorted(wave, WAVE_AA[inside])
+    flux, err = (np.ascontiguousarray(mocks[name][:, near])[rows] for name in ("flux", "flux_err"))
     bands = QTable()
     for i, name in enumerate(config.instrument.bands):
-        bands[name], bands[f"{name}_err"] = mocks["band_flux"][:, i] * UNIT, mocks["band_flux_err"][:, i] * UNIT
-    return spectrum, bands
+        for column, values in ((name, "band_flux"), (f"{name}_err", "band_flux_err")):
+            bands[column] = mocks[values][rows, i] * UNIT
+    return WAVE_AA[inside], flux, err, redshift, bands
 
 
-def predict_speed(predictor, spectrum, bands, n):
-    """(a): the whole of predict by batch, with intervals of all stored quantities, and its parts."""
-    per_spectrum = None
+def as_spectrum(wave, flux, err, redshift):
+    """The class that users have."""
+    from specutils import Spectrum
+
+    flux = u.Quantity(flux, UNIT, copy=False, dtype=np.float32)
+    options = {"redshift": redshift, "meta": {"medium": "air"}}
+    return Spectrum(spectral_axis=wave * u.AA, flux=flux, uncertainty=StdDevUncertainty(err), **options)
+
+
+def intervals(result):
+    """Intervals of what does not need draws."""
+    return [result.interval(name) for name in DERIVED]
+
+
+def predict_speed(report, predictor, data, label="predict"):
+    """(a): the whole of predict with intervals, by batch; the median of the largest, in seconds per spectrum."""
+    wave, flux, err, redshift, bands = data
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        for batch in [size for size in BATCHES if size <= n]:
-            part, table = spectrum[:batch], bands[:batch]
-            start = time.perf_counter()
-            cpu = cpu_times(lambda part=part, table=table: predictor.predict(part, table), 5 if batch > 1 else 20)
-            wall = (time.perf_counter() - start) / (len(cpu) + 1) / batch * 1e6
-            value = line(f"predict, {threads} thread(s), {batch} spectra", cpu, batch)
-            print(f"{'':58s} {wall:9.1f} us   wall")
+        for batch in [size for size in BATCHES if size <= len(flux)]:
+            spectrum, table = as_spectrum(wave, flux[:batch], err[:batch], redshift), bands[:batch]
+
+            def run(spectrum=spectrum, table=table):
+                intervals(predictor.predict(spectrum, table, progress_bar=False))
+
+            repeat = 20 if batch < 1000 else 5
+            timer = cpu_times if threads == 1 else wall_times
+            seconds = report.add(label, timer(run, repeat) / batch * 1e6, "us", batch, threads) / 1e6
             if threads == 1:
-                per_spectrum = value
+                alone = seconds
     torch.set_num_threads(1)
-    count = min(n, 1024)
-    part = spectrum[:count]
-    spectra = read_spectra(part)
+    return alone
+
+
+def shares(report, predictor, data, n=1024, block=256):
+    """The parts of (a)."""
+    wave, flux, err, redshift, _ = data
+    spectrum = as_spectrum(wave, flux[:n], err[:n], redshift)
     grid = predictor.contract.wavelength_grid
-    flux, flux_err, mask = spectra.resample(grid)
-    line("of this: reading (classes, units, masks)", cpu_times(lambda: read_spectra(part)), count)
-    line("of this: resampling", cpu_times(lambda: spectra.resample(grid)), count)
-    rows = slice(0, 128)
-    zeros = np.full((128, predictor.contract.n_band), np.nan, dtype=np.float32)
-    one, unit = np.full(128, 0.01, dtype=np.float32), np.float32(UNIT.value)
-    arguments = (flux[rows] / unit, flux_err[rows] / unit, mask[rows], zeros, zeros, one, one)
-    batch = [torch.from_numpy(np.ascontiguousarray(value)) for value in arguments]
+    starts = range(0, n, block)
+
+    def prepare():
+        spectra = open_spectra(spectrum)
+        return [spectra.block(slice(i, i + block)).resample(grid) for i in starts]
+
+    report.add("of this: reading and resampling", cpu_times(prepare) / n * 1e6, "us", n)
+    flux, flux_err, mask = (torch.from_numpy(value) for value in prepare()[0])
+    scale = flux.mean()
+    missing = torch.full((block, predictor.contract.n_band), torch.nan)
+    small = torch.full((block,), 0.01)
+    batch = [flux / scale, flux_err / scale, mask, missing, missing, small, small]
     with torch.inference_mode():
-        line("of this: network", cpu_times(lambda: predictor.engine.network(*batch), 20), 128)
-        outputs = predictor.engine.network(*batch)
-        line("of this: reconstruction and chi2", cpu_times(lambda: predictor.engine.compare(batch, outputs), 20), 128)
+        report.add("of this: network", cpu_times(lambda: predictor._program(*batch), 20) / block * 1e6, "us", block)
+        eager = predictor.engine.network
+        report.add("network as PyTorch runs it", cpu_times(lambda: eager(*batch), 20) / block * 1e6, "us", block)
+        outputs = predictor._program(*batch)
+        times = cpu_times(lambda: predictor.engine.compare(batch, outputs), 20)
+        report.add("of this: reconstruction and chi2", times / block * 1e6, "us", block)
     result = predictor.predict(spectrum[:64])
-    line("joint posterior, 200 draws (only when asked for)", cpu_times(lambda: result.draws(200), 3), 64)
-    names = (*MEANS, "a_v")
-    line("intervals of the four means and A_V", cpu_times(lambda: [result.interval(name) for name in names]), 64)
-    return per_spectrum
+    many = predictor.predict(spectrum)
+    report.add("of this: intervals", cpu_times(lambda: intervals(many)) / n * 1e6, "us", n)
+    report.add("200 joint draws (only when asked for)", cpu_times(lambda: result.draws(200), 3) / 64 * 1e6, "us", 64)
 
 
-def ppxf_speed(mocks, config, ours, n=4):
+def ppxf_speed(report, mocks, config, ours, n=4):
     """(b): pPXF on some of the same spectra, and the ratio."""
+    from ppxf_fit import MODES, Fitter, Templates, line_spread
+
+    from sfh_cnn.ssp import SSPLibrary
+
     redshift = float(mocks["redshift"][0])
     templates = Templates(SSPLibrary.read("bc03-miles"), config.age_grid, (-2.0, 0.4))
     spread = line_spread(config.instrument, redshift)
-    wave_aa = config.instrument.wavelength_grid.wave_aa
-    fitter = Fitter(templates, wave_aa, redshift, spread, config.instrument.bands)
+    fitter = Fitter(templates, config.instrument.wavelength_grid.wave_aa, redshift, spread, config.instrument.bands)
     for mode in MODES:
         times = []
         for i in range(n):
             data = [mocks[name][i].astype(float) for name in ("flux", "flux_err")]
             bands = [mocks[name][i].astype(float) for name in ("band_flux", "band_flux_err")]
             times.append(fitter.fit(mode, *data, mocks["mask"][i], *bands)["cpu_s"])
-        seconds = line(f"pPXF, {mode}", times, 1, "ms")
+        seconds = report.add(f"pPXF, {mode}", np.array(times) * 1e3, "ms") / 1e3
         if ours:
-            print(f"{'':58s} {seconds / ours:9.0f} times predict")
+            report.add(f"pPXF, {mode}, over predict", [seconds / ours], "times")
 
 
-def training_speed(generator):
+def write_cube(path, wave, flux, err, size, bunit="10**(-17)*erg/s/cm**2/Angstrom"):
+    """A cube as MUSE's pipeline writes it."""
+    rows = np.arange(size * size) % len(flux)
+    data, variance = (np.ascontiguousarray(values.T) for values in (flux[rows], err[rows] ** 2))
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "AWAV", "CUNIT3": "Angstrom", "BUNIT": bunit}
+    cards |= {"CRVAL1": 40.0, "CRVAL2": -10.0, "CRVAL3": wave[0], "CRPIX1": 1.0, "CRPIX2": 1.0, "CRPIX3": 1.0}
+    cards |= {"CD1_1": -5.6e-5, "CD2_2": 5.6e-5, "CD3_3": 1.25, "CD1_2": 0.0, "CD2_1": 0.0}
+    cards |= {"CUNIT1": "deg", "CUNIT2": "deg"}
+    header = fits.Header(cards)
+    shape = (len(wave), size, size)
+    parts = [fits.ImageHDU(part.reshape(shape), header, name) for part, name in ((data, "DATA"), (variance, "STAT"))]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(path, overwrite=True)
+
+
+def read_plainly(path):
+    """Both cubes of a file as native arrays."""
+    with fits.open(path) as hdus:
+        return [hdus[name].data.astype(np.float32) for name in ("DATA", "STAT")]
+
+
+def cube_speed(report, predictor, data, folder):
+    """(c): maps of a cube in a file, and reading the same file."""
+    wave, flux, err, redshift, _ = data
+    for size in CUBE_SIZES:
+        path = Path(folder) / f"cube_{size}.fits"
+        write_cube(path, wave, flux, err, size)
+        report.add("reading a cube with numpy", wall_times(lambda path=path: read_plainly(path), 3), "s wall", size**2)
+
+        def run(path=path):
+            predictor.predict_cube(path, redshift=redshift, progress_bar=False)
+
+        report.add("predict_cube", wall_times(run, 2), "s wall", size**2)
+    return path
+
+
+def training_speed(report, generator):
     """(e): forward, loss and backward of the full network."""
     network = SFHNet(generator.contract(), NetworkConfig())
     batch = to_tensors(generator.chunk(1, 256))
@@ -140,62 +242,110 @@ def training_speed(generator):
     def step():
         joint_loss(network, batch, LossConfig())[0].backward()
 
-    line("training step without the optimiser, batch 256", cpu_times(step), 256)
+    report.add("training samples", 256 / cpu_times(step, 3), "/s", 256)
 
 
-def run_python(code):
-    """Wall seconds, CPU seconds and peak memory (MB) of a fresh interpreter."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    # VmHWM starts anew with the program; ru_maxrss remembers this one, which it was forked from.
-    code += "\nprint(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu, float(done.stdout.split()[-1]) / 1024
+def process(report, label, arguments, repeat=3, size=1):
+    """Wall time, CPU time and peak memory of fresh interpreters."""
+    runs = []
+    for _ in range(repeat):
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+        after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        runs.append((cpu, wall, float(done.stdout.split()[-1]) / 1024))
+    for values, unit in zip(np.transpose(runs), ("s CPU", "s wall", "MB"), strict=True):
+        report.add(label, values, unit, size)
 
 
-def start_speed():
-    """(f) and (g): import, time to the first answer, peak memory."""
-    first = (
-        "from sfh_cnn.examples import load_example_spectrum\nfrom sfh_cnn import SFHPredictor\n"
-        "SFHPredictor.pretrained().predict(load_example_spectrum())"
+# VmHWM starts anew with the program; ru_maxrss remembers the one that it was forked from.
+_MEMORY = "\nprint(next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1])"
+
+
+def command(*arguments):
+    """Arguments of a Python that runs ``sfh-cnn`` and tells its peak memory."""
+    code = f"from sfh_cnn.cli.main import main\nmain({list(map(str, arguments))!r}, standalone_mode=False)"
+    return ["-c", code + _MEMORY]
+
+
+def process_speed(report, data, folder, n, cube=None):
+    """Whole processes: ``sfh-cnn predict`` on a file of many spectra and on a cube."""
+    wave, flux, err, redshift, _ = data
+    path = Path(folder) / "spectra.fits"
+    rows = np.arange(n) % len(flux)
+    table = QTable(
+        {
+            "wavelength": wave * u.AA,
+            "flux": (flux[rows] * np.float32(UNIT.scale)).T * u.Unit("erg / (s cm2 Angstrom)"),
+            "uncertainty": (err[rows] * np.float32(UNIT.scale)).T * u.Unit("erg / (s cm2 Angstrom)"),
+        },
+        meta={"REDSHIFT": redshift, "MEDIUM": "air"},
     )
-    for label, code in (("import sfh_cnn", "import sfh_cnn"), ("first answer of a cold start", first)):
-        runs = np.array([run_python(code) for _ in range(3)])
-        wall, cpu, memory = np.median(runs, axis=0)
-        print(f"{label:58s} {cpu:9.2f} s CPU, {wall:.2f} s wall, peak memory {memory:.0f} MB")
+    table.write(path, overwrite=True)
+    output = Path(folder) / "out.fits"
+    arguments = command("predict", path, "-o", output, "--overwrite", "--threads", 1)
+    process(report, "sfh-cnn predict, a file of spectra", arguments, 1, n)
+    if cube is not None:
+        arguments = command("predict", cube, "-o", output, "--overwrite", "--redshift", redshift, "--threads", 1)
+        process(report, "sfh-cnn predict, a cube", arguments, 1, max(CUBE_SIZES) ** 2)
+
+
+def start_speed(report):
+    """(f) and (g): import, time to the first answer, peak memory."""
+    process(report, "import sfh_cnn", ["-c", "import sfh_cnn" + _MEMORY])
+    process(report, "import torch, for comparison", ["-c", "import torch" + _MEMORY])
+    process(report, "sfh-cnn predict example, cold start", command("predict", "example"))
 
 
 def main():
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", help="file of a released network; by default the one that ships")
-    parser.add_argument("--n", type=int, default=4096, help="largest number of spectra")
+    parser.add_argument("--n", type=int, default=16384, help="largest number of spectra")
+    parser.add_argument("--n-file", type=int, default=20000, help="spectra in the file of the whole process")
     parser.add_argument("--skip", nargs="*", default=[], choices=PARTS)
+    parser.add_argument("--csv", type=Path, help="file to write")
     args = parser.parse_args()
     threadpool_limits(1)
     torch.set_num_threads(1)
-    print(f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}")
-    versions = (f"{name} {version(name)}" for name in ("torch", "numpy", "astropy", "ppxf"))
-    print(f"sfh_cnn {sfh_cnn.__version__}, {', '.join(versions)}")
-    predictor = SFHPredictor.from_file(args.network) if args.network else SFHPredictor.pretrained()
-    config = SynthesisConfig(observation=OBSERVATION)
-    generator = MockGenerator(config)
-    base = generator.chunk(0, 256)
-    ours = None
-    if "predict" not in args.skip:
-        mocks = {name: np.concatenate([value] * -(-args.n // 256))[: args.n] for name, value in base.items()}
-        ours = predict_speed(predictor, *observed(mocks, config), args.n)
-        print(f"{'peak memory so far':58s} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:9.0f} MB")
-    if "ppxf" not in args.skip:
-        ppxf_speed(base, config, ours)
-    if "synthesis" not in args.skip:
-        default = MockGenerator(SynthesisConfig())
-        line("synthesis, 1 thread, per mock", cpu_times(lambda: default.chunk(3, 1024), 3), 1024)
-    if "training" not in args.skip:
-        training_speed(generator)
-    if "start" not in args.skip:
-        start_speed()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "astropy", "ppxf"))
+    machine = (
+        f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
+        f"sfh_cnn {sfh_cnn.__version__.split('+')[0]}, {versions}"
+    )
+    print(f"{machine}; load {os.getloadavg()[0]:.1f}")
+    report = Report()
+    load = SFHPredictor.from_file if args.network else SFHPredictor.pretrained
+    predictor = load(args.network)
+    mocks, generator = make_mocks()
+    data = observed(mocks, generator.config, args.n)
+    ours = cube = None
+    with tempfile.TemporaryDirectory() as folder:
+        if "predict" not in args.skip:
+            ours = predict_speed(report, predictor, data)
+            shares(report, predictor, data)
+            if torch.cpu._is_avx512_bf16_supported():
+                predict_speed(report, load(args.network, precision="bfloat16"), data, "predict, bfloat16")
+            report.add("peak memory so far", [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024], "MB")
+        if "ppxf" not in args.skip:
+            ppxf_speed(report, mocks, generator.config, ours)
+        if "cube" not in args.skip:
+            cube = cube_speed(report, predictor, data, folder)
+        if "synthesis" not in args.skip:
+            default = MockGenerator(SynthesisConfig())
+            report.add("mocks", 1024 / cpu_times(lambda: default.chunk(3, 1024), 3), "/s", 1024)
+        if "training" not in args.skip:
+            training_speed(report, generator)
+        if "start" not in args.skip:
+            start_speed(report)
+        if "process" not in args.skip:
+            process_speed(report, data, folder, args.n_file, cube)
+    if args.csv:
+        with open(args.csv, "w", newline="") as stream:
+            stream.write(f"# {machine}\n")
+            writer = csv.DictWriter(stream, list(report.rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(report.rows)
 
 
 def _processor():

@@ -20,6 +20,8 @@ _COLUMNS = {
     "light_weighted_metallicity": "[M/H] (light) [dex]",
     "a_v": "A_V [mag]",
 }
+#: Beyond this number of spectra, a summary says more than a table.
+_MAX_ROWS = 100
 
 
 @click.command(
@@ -27,9 +29,10 @@ _COLUMNS = {
         "sfh-cnn predict example --plot example.png",
         "sfh-cnn predict cube.fits --redshift 0.0024 --target-snr 40 -o maps.fits --plot maps.png",
         'sfh-cnn predict galaxy.fits -o galaxy_sfh.fits --distance "11 Mpc" --photometry bands.ecsv',
+        "sfh-cnn predict --manifest cubes.ecsv --scheduler tcp://node1:8786",
     )
 )
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Result file: .fits, .ecsv or .asdf.")
 @click.option("--redshift", type=float, multiple=True, help="Redshift, if the file has none. Repeat, or one for all.")
 @click.option("--photometry", metavar="FILE", help="Table of band fluxes with units, as from 'sfh-cnn photometry'.")
@@ -44,6 +47,8 @@ _COLUMNS = {
 @click.option("--bins", metavar="FILE", help="Cube: its bins, from MAPS of PHANGS-MUSE or MaNGA, nGIST, or an image.")
 @click.option("--velocity", metavar="FILE", help="Cube: stellar velocities, from MAPS of PHANGS-MUSE or MaNGA.")
 @click.option("--target-snr", type=float, help="Cube: make bins of this S/N per pixel.")
+@click.option("--scheduler", metavar="ADDRESS", help="Cube: Dask scheduler whose workers do the blocks.")
+@click.option("--manifest", metavar="FILE", help="Instead of INPUT: table of cubes with their outputs and options.")
 @common("network", "threads", "overwrite", "json")
 def predict(
     inputs,
@@ -61,6 +66,8 @@ def predict(
     bins,
     velocity,
     target_snr,
+    scheduler,
+    manifest,
     network,
     threads,
     overwrite,
@@ -72,7 +79,16 @@ def predict(
     specutils reads. Several files make one result with a row each; photometry then needs as many rows. The word
     "example" stands for the spectrum that comes with the package. A cube (MUSE, MaNGA, CALIFA) makes maps; if stopped,
     the same command goes on where it was.
+
+    A manifest is a table with the columns cube and output, and others named as the arguments of predict_cube; a cube
+    whose output exists is skipped, one that fails does not stop the others, and the exit status is 1 if one failed.
     """
+    if manifest:
+        _refuse_beside_manifest()
+        _predict_manifest(load_predictor(network, device, threads), manifest, overwrite, scheduler, as_json)
+        return
+    if not inputs:
+        raise click.UsageError("Missing argument 'INPUT...'.")
     if len(redshift) not in (0, 1, len(inputs)):
         raise click.UsageError(f"--redshift was given {len(redshift)} times for {len(inputs)} spectra")
     refuse_existing(overwrite, output, figure)
@@ -85,14 +101,15 @@ def predict(
             )
         predictor = load_predictor(network, device, threads)
         cube = {"redshift": next(iter(redshift), None), "bins": bins, "velocity": velocity, "target_snr": target_snr}
+        cube["scheduler"] = scheduler
         maps = _predict_cube(predictor, inputs[0], output, figure, overwrite, {**options, **cube})
         if as_json:
             echo_json(maps_to_json(maps, inputs[0], output))
         else:
             click.echo(repr(maps))
         return
-    if bins or velocity or target_snr:
-        raise click.UsageError("--bins, --velocity and --target-snr are for a cube")
+    if bins or velocity or target_snr or scheduler:
+        raise click.UsageError("--bins, --velocity, --target-snr and --scheduler are for a cube")
     predictor = load_predictor(network, device, threads)
     spectra = [_read(name, format_name) for name in inputs]
     result = predictor.predict(
@@ -102,6 +119,7 @@ def predict(
         **options,
     )
     result.meta["input"] = ", ".join(inputs)
+    inputs = _row_names(inputs, result)
     if output:
         result.write(output, overwrite=overwrite, draws=draws)
         say(f"Wrote {output}")
@@ -153,13 +171,49 @@ def _is_cube(inputs):
 
 def _predict_cube(predictor, cube, output, figure, overwrite, options):
     maps = predictor.predict_cube(cube, output=output, overwrite=overwrite, **options)
-    say(f"Wrote {output}")
+    seconds = maps.result.meta["seconds"]
+    shares = ", ".join(f"{name} {value / sum(seconds.values()):.0%}" for name, value in seconds.items())
+    say(f"Wrote {output} after {sum(seconds.values()):.1f} s: {shares}")
     if figure:
         from sfh_cnn.plotting import plot_maps
 
         save_figures([plot_maps(maps)], figure, overwrite)
         say(f"Wrote {figure}")
     return maps
+
+
+def _refuse_beside_manifest():
+    """What is said of a cube is said in its row."""
+    context = click.get_current_context()
+    beside = {"manifest", "scheduler", "network", "threads", "device", "overwrite", "as_json"}
+    given = [
+        parameter.get_error_hint(context)
+        for parameter in context.command.params
+        if parameter.name not in beside
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"--manifest takes no {', '.join(given)}; give it a column of the table")
+
+
+def _predict_manifest(predictor, manifest, overwrite, scheduler, as_json):
+    from sfh_cnn.core import SFHCNNError
+    from sfh_cnn.prediction import predict_manifest
+
+    table = predict_manifest(predictor, manifest, overwrite=overwrite, scheduler=scheduler)
+    rows = [dict(zip(table.colnames, row, strict=True)) for row in table.iterrows()]
+    if as_json:
+        echo_json([{**row, "time": row["time"].to_value("s"), "n_spec": int(row["n_spec"])} for row in rows])
+    else:
+        files = [[Path(row[name]).name for name in ("cube", "output")] for row in rows]
+        minutes = [f"{row['time'].to_value('min'):.1f}" for row in rows]
+        cells = [
+            (*names, str(row["n_spec"]), time, row["status"])
+            for names, time, row in zip(files, minutes, rows, strict=True)
+        ]
+        table_of(("cube", "output", "spectra", "minutes", "status"), cells)
+    if failed := sum(row["status"] not in ("done", "skipped") for row in rows):
+        raise SFHCNNError(f"{failed} of {len(rows)} cubes failed; correct their rows and run the same command again")
 
 
 def _read(name, format_name):
@@ -207,8 +261,15 @@ def _distance(text):
         ) from err
 
 
+def _row_names(inputs, result):
+    """What each row of a result came from; a file may hold many spectra."""
+    if result.scalar or result.n_spec == len(inputs):
+        return inputs
+    return [f"{inputs[0]}[{i}]" for i in range(result.n_spec)]
+
+
 def _print(result, inputs):
-    if result.scalar:
+    if result.scalar or result.n_spec > _MAX_ROWS:
         click.echo(repr(result))
     else:
         rows = [

@@ -1,5 +1,6 @@
 """Units of flux density as they are spelled in the wild."""
 
+import functools
 import re
 import warnings
 
@@ -48,6 +49,7 @@ def parse_flux_unit(text):
         ) from err
 
 
+@functools.lru_cache(maxsize=64)  # units are few, and their arithmetic is slow
 def strip_solid_angle(unit):
     """Take "per spaxel", "per pixel" or "per square arcsecond" off a unit.
 

@@ -1,5 +1,7 @@
 """Magnitudes, maggies and detector counts into flux density per wavelength."""
 
+import functools
+
 import astropy.units as u
 import numpy as np
 
@@ -48,7 +50,7 @@ def to_flux_density(value, bandpass, error=None, *, name="photometry"):
     >>> print(f"{flux:.3e} +- {flux_err:.1e}")
     1.676e-17 +- 1.5e-18
     """
-    equivalencies = u.spectral_density(load_bandpass(bandpass).pivot)
+    equivalencies = _conversions(float(load_bandpass(bandpass).pivot.to_value(u.AA)))
     if isinstance(value, u.Magnitude):
         flux = to_plain(value, FLUX_UNIT, name, equivalencies=equivalencies)
         if error is None:
@@ -60,6 +62,11 @@ def to_flux_density(value, bandpass, error=None, *, name="photometry"):
     if error is None:
         return flux, None
     return flux, to_plain(_bare_flux(error), FLUX_UNIT, f"error of {name}", equivalencies=equivalencies)
+
+
+@functools.cache  # as long to make as a prediction
+def _conversions(wave_aa):
+    return u.spectral_density(wave_aa * u.AA)
 
 
 def _bare_flux(value):

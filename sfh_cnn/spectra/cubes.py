@@ -10,6 +10,7 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 
 from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit, strip_solid_angle
 
+from .plain import PlainSpectrum
 from .rest_frame import to_air
 
 __all__ = ["Cube", "open_cube"]
@@ -235,16 +236,16 @@ class Cube:
 
         Returns
         -------
-        `~specutils.Spectrum`
+        PlainSpectrum
+            What `read_spectra` takes.
         """
-        from specutils import Spectrum
-
-        return Spectrum(
+        return PlainSpectrum(
             spectral_axis=self.spectral_axis[planes],
             flux=u.Quantity(flux, self.unit, copy=False, dtype=flux.dtype),
             uncertainty=None if variance is None else VarianceUncertainty(variance),
             mask=bad,
             meta={**({} if self.medium is None else {"medium": self.medium}), "redshift": redshift},
+            spectral_axis_index=1,
         )
 
     def _flat(self, part, planes, y0, y1):

@@ -38,7 +38,8 @@ def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users
         - a table, FITS (also one row of arrays, as ESO has them) or text such as ECSV, with columns ``wavelength``,
           ``flux`` and, for errors, ``uncertainty``, ``error``, ``variance`` or ``ivar``, and ``mask`` or ``qual`` (0
           is good). The wavelength needs a unit; a flux without one gives histories but no masses. ``redshift`` or
-          ``z`` and ``medium`` ("air" or "vacuum") may stand in the header or metadata;
+          ``z`` and ``medium`` ("air" or "vacuum") may stand in the header or metadata. Many spectra on one axis are
+          columns of vectors: a row for each wavelength, an element for each spectrum;
         - whatever `specutils.Spectrum.read` knows.
     format : str, optional
         Name of a format of specutils; by default the file decides.

@@ -16,12 +16,14 @@ class PlainSpectrum:
     ----------
     spectral_axis : `~astropy.units.Quantity`, shape (n_wave,)
         Wavelengths, or frequencies or energies.
-    flux : `~astropy.units.Quantity`, shape (n_wave,)
+    flux : `~astropy.units.Quantity`, shape (n_wave,), (n_wave, n_spec) or (n_spec, n_wave)
     uncertainty : `~astropy.nddata.NDUncertainty`, optional
-    mask : ndarray of bool, shape (n_wave,), optional
+    mask : ndarray of bool, shape of the flux, optional
         True marks bad pixels.
     redshift : float, optional
     meta : dict, optional
+    spectral_axis_index : int, optional
+        Which axis of the flux is the spectral one.
     """
 
     spectral_axis: u.Quantity
@@ -30,9 +32,9 @@ class PlainSpectrum:
     mask: np.ndarray | None = None
     redshift: float | None = None
     meta: dict = dataclasses.field(default_factory=dict)
+    spectral_axis_index: int = 0
 
-    #: As specutils has them; none of them differs here.
-    spectral_axis_index = 0
+    #: As specutils has it.
     wcs = None
 
     @property
