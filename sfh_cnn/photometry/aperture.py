@@ -102,7 +102,7 @@ def measure_bands(images, apertures, *, errors=None, background=None, noise_corr
     for band, source in images.items():
         bandpass = load_bandpass(band)
         image = read_image(source, (errors or {}).get(band), band)
-        _check_pivot(image.header, bandpass)
+        check_pivot(image.header, bandpass)
         rows = [
             _measure(image, shape, local, noise_correlation) for shape, local in zip(apertures, background, strict=True)
         ]
@@ -237,7 +237,7 @@ def _open_fits(path, name):
         return np.array(hdu.data), header, np.array(errors[0].data) if errors else None
 
 
-def _check_pivot(header, bandpass):
+def check_pivot(header, bandpass):
     """Say so if the image seems to be of another filter or camera than the band's throughput."""
     pivot_aa = header.get("PHOTPLAM")
     if pivot_aa and abs(pivot_aa / bandpass.pivot_aa - 1) > _MAX_PIVOT_OFFSET:

@@ -1,11 +1,13 @@
 """Images of high resolution onto the spaxels of a cube: same point spread function, same pixels, flux conserved."""
 
+import dataclasses
+
 import astropy.units as u
 import numpy as np
 
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError, require, to_plain
 
-from .aperture import read_image
+from .aperture import check_pivot, read_image
 from .bandpass import load_bandpass
 from .calibration import to_flux_density
 
@@ -30,6 +32,7 @@ def match_images(
     background=None,
     noise_correlation=1.0,
     calibration_error=0.0,
+    shifts=None,
 ):
     """Fluxes of the spaxels of a cube in several bands, from images with smaller pixels.
 
@@ -60,6 +63,9 @@ def match_images(
         Factor by which errors of sums over many pixels exceed those of independent pixels; see `measure_bands`.
     calibration_error : float, optional
         Share of the flux to add to the errors in quadrature: zero points and the match of the resolutions.
+    shifts : dict, optional
+        From band name to (east, north), angles to be added to the coordinates of the image, as
+        `sfh_cnn.prediction.register_images` finds them.
 
     Returns
     -------
@@ -86,6 +92,7 @@ def match_images(
             (cube_beta, image_fwhm),
             background.get(band) if isinstance(background, dict) else background,
             (noise_correlation, calibration_error),
+            (shifts or {}).get(band),
         )
         for band, source in images.items()
     }
@@ -163,14 +170,17 @@ def _over_pixels(profile, size, oversampling=5):
     return values / values.sum()
 
 
-def _match_one(image, band, wcs, shape, kernel, cube_fwhm, widths, background, noise):
+def _match_one(image, band, wcs, shape, kernel, cube_fwhm, widths, background, noise, shift):
     """Flux and error of the spaxels in one band."""
     from astropy.wcs.utils import proj_plane_pixel_area
     from scipy.signal import oaconvolve
 
     reproject = require("reproject", extra="cube")
+    check_pivot(image.header, load_bandpass(band))
     if image.wcs is None:
         raise SFHCNNError(f"images[{band!r}] has no celestial WCS; give a header that has one")
+    if shift is not None:
+        image = dataclasses.replace(image, wcs=_shifted(image.wcs, *(u.Quantity(one).to_value(u.deg) for one in shift)))
     pixel, spaxel = (proj_plane_pixel_area(one) * 3600**2 for one in (image.wcs, wcs))
     if kernel is None and cube_fwhm is not None:
         fwhm_pix = (to_plain(one, u.arcsec, "fwhm") / np.sqrt(pixel) for one in (widths[1], cube_fwhm))
@@ -198,6 +208,14 @@ def _match_one(image, band, wcs, shape, kernel, cube_fwhm, widths, background, n
         error = np.where(covered >= _MIN_COVERAGE, np.sqrt(power / covered * n_pixel) * noise[0], np.nan)
     flux, error = to_flux_density(flux * image.unit, load_bandpass(band), error * image.unit, name=f"images[{band!r}]")
     return flux * FLUX_UNIT, np.hypot(error, noise[1] * flux) * FLUX_UNIT
+
+
+def _shifted(wcs, east_deg, north_deg):
+    """Coordinates moved on the sky."""
+    wcs = wcs.deepcopy()
+    longitude, latitude = wcs.wcs.crval
+    wcs.wcs.crval = [longitude + east_deg / np.cos(np.radians(latitude)), latitude + north_deg]
+    return wcs
 
 
 def _cutout(image, wcs, shape, margin, band):

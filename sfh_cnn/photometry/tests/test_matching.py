@@ -56,6 +56,16 @@ def test_flux_is_conserved(angle):
     assert np.hypot(*(np.array(centre) - 20)) == pytest.approx(np.hypot(13, 20) / 4, abs=0.03)
 
 
+def test_shifted_coordinates():
+    """A source moves east, which is towards small x, and north by the angles given."""
+    image = image_of(gaussian(241, 8) * 1000)
+    shift = {"F814W": (0.6 * u.arcsec, -1.0 * u.arcsec)}
+    flux = match_images({"F814W": image}, CUBE, (41, 41), shifts=shift)["F814W"][0].value
+    y, x = np.indices((41, 41))
+    centre = [np.nansum(axis * flux) / np.nansum(flux) for axis in (x, y)]
+    assert_allclose(centre, [20 - 3, 20 - 5], atol=0.02)
+
+
 def test_a_star_gets_the_profile_of_the_cube():
     """A Gaussian of 0.1 arcsec becomes a Moffat profile of 0.8 arcsec, computed here on the spaxels."""
     image = image_of(gaussian(241, 2.0) * 1000)
