@@ -15,8 +15,8 @@ _INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
 #: Mocks on which joint draws are measured.
 _N_JOINT = 1000
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
-#: Groups by S/N for the limit of the reduced chi2.
-_N_SNR = 6
+#: Groups by S/N for the limits beyond which predictions are flagged.
+_N_LIMIT = 6
 
 
 def predict_mocks(network, mocks, batch_size=256):
@@ -104,7 +104,9 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
     -------
     dict
         ``n_mocks``, ``overall``, and `score` by S/N tercile, with and without bands, by calibration error and
-        by coverage; with an engine ``reduced_chi2_limit``: ``limit``, which 1 per cent of the mocks around
+        by coverage; ``velocity_width_limit``, the same as below for the width of the 95 per cent interval of the
+        velocity, by ``information`` (effective S/N times the root of the share of valid pixels); with an engine
+        ``reduced_chi2_limit``: ``limit``, which 1 per cent of the mocks around
         an effective ``snr`` (of noise and calibration error together) exceed; with age edges
         ``joint_posterior``.
     """
@@ -128,22 +130,28 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
         "less than 60 % of the pixels": covered < 0.6,
         "more than 90 % of the pixels": covered > 0.9,
     }
-    limit = {} if engine is None else {"reduced_chi2_limit": _chi2_limit(engine, prediction, mocks, snr, batch_size)}
+    effective = effective_snr(snr, calibration)
+    velocity = prediction["scalar_quantiles"][:, SCALAR_NAMES.index("velocity")]
+    width = velocity[:, -1] - velocity[:, 0]
+    limits = {"velocity_width_limit": _limit_by(effective * np.sqrt(covered), width, "information")}
+    if engine is not None:
+        chi2 = _reduced_chi2(engine, prediction, mocks, batch_size)
+        limits["reduced_chi2_limit"] = _limit_by(effective, chi2, "snr")
     joint = {}
     if age_edges_yr is not None:
         few = {name: value[:_N_JOINT] for name, value in mocks.items()}
         joint = {"joint_posterior": joint_coverage(network, few, age_edges_yr)}
     return {
         "n_mocks": len(snr),
-        **limit,
+        **limits,
         **joint,
         "overall": score(prediction, truth),
         "groups": {name: score(prediction, truth, rows) for name, rows in groups.items() if rows.sum() >= 20},
     }
 
 
-def _chi2_limit(engine, prediction, mocks, snr, batch_size):
-    """Reduced chi2 of reconstructions that few mocks exceed, by effective S/N."""
+def _reduced_chi2(engine, prediction, mocks, batch_size):
+    """Of the reconstructions of mocks."""
     middle = {name: prediction["scalar_quantiles"][:, i, _MEDIAN] for i, name in enumerate(SCALAR_NAMES)}
     values = {
         "mass_fraction": prediction["mass_fraction"],
@@ -156,10 +164,13 @@ def _chi2_limit(engine, prediction, mocks, snr, batch_size):
         rows = slice(start, start + batch_size)
         chosen = {name: value[rows] for name, value in values.items()}
         chi2.append(engine.model(chosen, *[mocks[name][rows].numpy() for name in names])["reduced_chi2"])
-    chi2 = np.concatenate(chi2)
-    effective = effective_snr(snr, mocks["calibration_error"].numpy())
-    groups = np.array_split(np.argsort(effective), _N_SNR)
+    return np.concatenate(chi2)
+
+
+def _limit_by(x, values, name):
+    """What few of the values exceed, in groups of equal size along x."""
+    groups = np.array_split(np.argsort(x), _N_LIMIT)
     return {
-        "snr": [round(float(np.median(effective[rows])), 2) for rows in groups],
-        "limit": [round(float(np.quantile(chi2[rows], 1 - FALSE_ALARM_RATE)), 4) for rows in groups],
+        name: [round(float(np.median(x[rows])), 2) for rows in groups],
+        "limit": [round(float(np.quantile(values[rows], 1 - FALSE_ALARM_RATE)), 4) for rows in groups],
     }

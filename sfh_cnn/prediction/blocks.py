@@ -42,7 +42,7 @@ class InputBlocks:
 
     Attributes
     ----------
-    snr : ndarray, shape (n_spec,)
+    snr, valid_share : ndarray, shape (n_spec,)
         Median S/N per pixel.
     unit : ndarray, shape (n_spec,)
         Unit of the network's inputs, in that of the spectra.
@@ -56,6 +56,7 @@ class InputBlocks:
         self.flags, self.size = flags, size
         n_spec, n_wave = len(spectra), contract.n_wave
         self.snr, self.unit = np.zeros(n_spec), np.ones(n_spec)
+        self.valid_share = np.zeros(n_spec)
         self.kept = None
         if keep:
             kinds = {"flux": np.float32, "flux_err": np.float32, "mask": bool}
@@ -127,6 +128,7 @@ class InputBlocks:
             flags[where] |= int(flag)
         self.flags[rows] = flags
         self.snr[rows] = snr
+        self.valid_share[rows] = n_valid / n_wave
         return level
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["chi2_limit", "effective_snr", "velocity_limit_kms"]
+__all__ = ["chi2_limit", "doubtful_velocity", "effective_snr"]
 
 #: For a card that says nothing.
 _CHI2_LIMIT = 3.0
@@ -47,16 +47,27 @@ def chi2_limit(contract, snr, calibration_error):
     return np.interp(effective_snr(snr, calibration_error), limit["snr"], limit["limit"])
 
 
-def velocity_limit_kms(contract):
-    """Velocity relative to the given redshift beyond which that redshift is doubtful, km/s.
+def doubtful_velocity(contract, quantiles_kms, snr, calibration_error, valid_share):
+    """Whether the redshift that was given does not fit the stars.
+
+    Either they move against it by more than any mock's did, or, farther off, the velocity is as uncertain as if the
+    spectrum had no lines.
 
     Parameters
     ----------
     contract : `~sfh_cnn.core.ModelContract`
+    quantiles_kms : ndarray, shape (n_spec, n_level)
+        Predicted velocity relative to the given redshift.
+    snr, calibration_error, valid_share : ndarray, shape (n_spec,)
 
     Returns
     -------
-    float
+    ndarray of bool, shape (n_spec,)
     """
     trained = contract.synthesis.get("observation", {}).get("velocity_error_kms", np.inf)
-    return _VELOCITY_MARGIN * trained
+    doubtful = np.abs(quantiles_kms[:, quantiles_kms.shape[1] // 2]) > _VELOCITY_MARGIN * trained
+    if limit := contract.accuracy.get("velocity_width_limit"):
+        information = effective_snr(snr, calibration_error) * np.sqrt(valid_share)
+        width = quantiles_kms[:, -1] - quantiles_kms[:, 0]
+        doubtful |= width > np.interp(information, limit["information"], limit["limit"])
+    return doubtful

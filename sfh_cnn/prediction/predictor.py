@@ -31,7 +31,7 @@ from .batches import run_network
 from .blocks import InputBlocks
 from .cube import predict_cube
 from .engine import Engine
-from .limits import chi2_limit, velocity_limit_kms
+from .limits import chi2_limit, doubtful_velocity
 from .pretrained import available, released_network
 from .refine import Refiner
 
@@ -295,8 +295,10 @@ class SFHPredictor:
         flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
         limit = chi2_limit(self.contract, arrays["snr"], calibration)
         flags[good & (arrays["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
-        velocity_kms = arrays["q_velocity"][:, arrays["q_velocity"].shape[1] // 2]
-        flags[good & (np.abs(velocity_kms) > velocity_limit_kms(self.contract))] |= Flag.REDSHIFT_DOUBTFUL
+        doubtful = doubtful_velocity(
+            self.contract, arrays["q_velocity"], arrays["snr"], calibration, blocks.valid_share
+        )
+        flags[good & doubtful] |= Flag.REDSHIFT_DOUBTFUL
         kept = None
         if keep_spectra or refine:
             kept = {

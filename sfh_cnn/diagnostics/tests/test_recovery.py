@@ -106,3 +106,16 @@ def test_the_limit_of_the_reduced_chi2_is_exceeded_by_one_in_a_hundred(mocks):
     expected = [np.quantile(100 * mocks["redshift"].numpy()[rows], 0.99) for rows in groups]
     assert limit["limit"] == pytest.approx(expected, abs=1e-4)
     assert limit["snr"] == pytest.approx([1 / np.median(noise[rows]) for rows in groups], rel=1e-3)
+
+
+def test_the_limit_of_the_velocity_is_exceeded_by_one_in_a_hundred(mocks):
+    """The width of its 95 per cent interval, in six groups by noise and pixels."""
+    limit = evaluate(small_network(), mocks)["velocity_width_limit"]
+    velocity = predict_mocks(small_network(), mocks)["scalar_quantiles"][:, -1]
+    width = velocity[:, 6] - velocity[:, 0]
+    good = ~mocks["mask"].numpy()
+    snr = np.ma.median(np.ma.array(mocks["flux"].numpy() / mocks["flux_err"].numpy(), mask=~good), axis=1).filled()
+    information = np.sqrt(good.mean(axis=1)) / np.hypot(1 / snr, mocks["calibration_error"].numpy())
+    groups = np.array_split(np.argsort(information), 6)
+    assert limit["information"] == pytest.approx([np.median(information[rows]) for rows in groups], abs=0.01)
+    assert limit["limit"] == pytest.approx([np.quantile(width[rows], 0.99) for rows in groups], rel=1e-3)

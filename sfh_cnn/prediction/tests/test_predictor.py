@@ -550,6 +550,25 @@ def test_velocities_beyond_the_trained_ones_are_flagged(artifact_path, observed,
     assert ((flags & Flag.REDSHIFT_DOUBTFUL != 0) == flagged).all()
 
 
+@pytest.mark.parametrize(("factor", "flagged"), [(0.9, True), (1.1, False)])
+def test_uncertain_velocities_are_flagged(artifact_path, observed, factor, flagged):
+    """Where the 95 per cent interval is wider than the card says of such noise and so many pixels."""
+    artifact = load_artifact(artifact_path)
+    plain = SFHPredictor(artifact).predict(observed.spectrum(), calibration_error=0.02)
+    width = plain.arrays["q_velocity"][:, -1] - plain.arrays["q_velocity"][:, 0]
+    good = ~plain.spectra["mask"]
+    information = np.sqrt(good.mean(axis=1)) / np.hypot(1 / plain.snr, 0.02)
+    middle = float(information[0])
+    limit = {"information": [middle - 1, middle + 1], "limit": [width[0] * factor - 9, width[0] * factor + 9]}
+    contract = artifact.contract.replace(accuracy={"velocity_width_limit": limit})
+    flags = (
+        SFHPredictor(dataclasses.replace(artifact, contract=contract))
+        .predict(observed.spectrum(), calibration_error=0.02)
+        .flags
+    )
+    assert bool(flags[0] & Flag.REDSHIFT_DOUBTFUL) == flagged
+
+
 def test_line_masks_hide_emission(predictor, observed):
     """With the lines masked their strength does not matter."""
     line = 5e-16 * np.exp(-0.5 * ((observed.wave_aa - 5006.84 * (1 + observed.redshift)) / 2.5) ** 2)
