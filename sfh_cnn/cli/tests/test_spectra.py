@@ -168,10 +168,50 @@ def test_a_cube_makes_maps(run, tmp_path, network_file, cube_file):
 def test_options_of_cubes_and_of_spectra_do_not_mix(refused, tmp_path, network_file, cube_file):
     """What would be ignored is refused."""
     cases = [[cube_file], [cube_file, "-o", tmp_path / "m.fits", "--draws", 5], ["example", "--target-snr", 10]]
+    cases += [["example", "--scheduler", "tcp://localhost:8786"]]
     for arguments in cases:
         line, code = refused("predict", *arguments, "--network", network_file)
         assert "cube" in line
         assert code == 2
+
+
+@pytest.fixture
+def manifest(tmp_path, cube_file):
+    """One cube that works and one that does not exist."""
+    path = tmp_path / "cubes.ecsv"
+    table = QTable({"cube": [cube_file.name, "none.fits"], "output": ["a_maps.fits", "b_maps.fits"]})
+    table["redshift"], table["distance"] = 0.0858, ["100 Mpc", "100 Mpc"]
+    table.write(path)
+    return path
+
+
+def test_a_manifest_of_cubes(run, tmp_path, network_file, cube_file, manifest):
+    """A table of what became of each; the exit status tells of failures; what is done is not done again."""
+    result = invoke("predict", "--manifest", manifest, "--network", network_file)
+    assert result.exit_code == 1
+    assert "1 of 2 cubes failed" in result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()[3:5]]
+    assert rows[0] == ["cube.fits", "a_maps.fits", "3", "0.0", "done"]
+    assert rows[1][:7] == ["none.fits", "b_maps.fits", "0", "0.0", "no", "cube", "at"]
+    run("predict", cube_file, "--network", network_file, "--redshift", 0.0858, "-o", tmp_path / "alone.fits")
+    maps, alone = SFHMaps.read(tmp_path / "a_maps.fits"), SFHMaps.read(tmp_path / "alone.fits")
+    assert_allclose(maps.mass_weighted_log_age.value, alone.mass_weighted_log_age.value)
+    assert np.isfinite(maps.mass_formed.value[0, 0])
+    (tmp_path / "none.fits").write_bytes(cube_file.read_bytes())
+    rows = json.loads(run("predict", "--manifest", manifest, "--network", network_file, "--json"))
+    assert [row["status"] for row in rows] == ["skipped", "done"]
+    assert [row["n_spec"] for row in rows] == [0, 3]
+
+
+def test_a_manifest_says_all_of_its_cubes(refused, network_file, manifest):
+    """Options that a row should have are refused, and a spectrum beside it too."""
+    for arguments in (["--redshift", 0.1], ["x.fits"], ["-o", "maps.fits"]):
+        line, code = refused("predict", "--manifest", manifest, "--network", network_file, *arguments)
+        assert "--manifest takes no" in line
+        assert code == 2
+    line, code = refused("predict", "--network", network_file)
+    assert "Missing argument" in line
+    assert code == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nonsense"])

@@ -277,6 +277,21 @@ def test_bands_go_with_spaxels_and_bins(predictor, mock, path):
         predictor.predict_cube(path, images={"F999W": images["F814W"]}, redshift=REDSHIFT)
 
 
+def test_galactic_dust_is_taken_off_spectra_and_bands(predictor, mock, path):
+    """As `predict` does, spaxel by spaxel and in bins; without it the answer is another."""
+    images = {band: tuple(part * UNIT for part in pair) for band, pair in mock.bands.items()}
+    photometry = {band: tuple(part[4, 6] for part in pair) for band, pair in images.items()}
+    one = np.full((N_Y, N_X), -1)
+    one[4, 6] = 0
+    single = alone(predictor, mock, 4, 6, photometry=photometry, ebv=0.3)
+    for options in ({"snr_cut": 0}, {"bins": one}):
+        maps = predictor.predict_cube(path, images=images, redshift=REDSHIFT, ebv=0.3, **options)
+        assert_same_history(maps[4, 6], single)
+    without = alone(predictor, mock, 4, 6, photometry=photometry)
+    assert np.abs(without.arrays["latent"] - single.arrays["latent"]).max() > 0.1
+    assert without.v_flux / single.v_flux < 0.6
+
+
 def test_files_of_phangs(predictor, mock, path, tmp_path):
     """Velocities and bins from one file of maps; spaxels without a velocity are left out."""
     velocity = mock.velocity_kms.copy()
