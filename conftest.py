@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 # what a build of the documentation leaves behind
-collect_ignore = ["docs/_build", "docs/reference/api"]
+collect_ignore = ["docs/_build", "docs/reference/api", "docs/tutorials"]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from sphinx_astropy.conf.v2 import extensions, intersphinx_mapping
 import sfh_cnn
 
 sys.path.insert(0, str(Path(__file__).parent))
-extensions.append("package_tables")
+extensions += ["package_tables", "sphinx_gallery.gen_gallery"]
 
 project = "sfh_cnn"
 author = "sfh_cnn developers"
@@ -41,6 +41,26 @@ nitpick_ignore_regex = [] if intersphinx_mapping else [("py:.*", r"(?!sfh_cnn\.)
 automodapi_inheritance_diagram = False
 automodsumm_inherited_members = False
 numpydoc_xref_param_type = False
+# The docstrings say more about types than the hints, which are for editors and type checkers.
+autodoc_typehints = "none"
+
+# Tutorials are scripts, run when the pages are built; a script that fails fails the build.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "tutorials",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": r"matplotlib|list|tuple|dict",
+    "matplotlib_animations": False,
+    "min_reported_time": 0,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+}
 
 plot_formats = [("png", 150)]
 plot_html_show_formats = False
