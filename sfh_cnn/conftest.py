@@ -21,8 +21,9 @@ if importlib.util.find_spec("pytest_astropy_header"):
 
 
 def pytest_addoption(parser):
-    """Add the option that lets slow tests run."""
+    """Add the option that lets slow tests run, and one for the patient."""
     parser.addoption("--run-slow", action="store_true", default=False, help="run the tests marked slow")
+    parser.addoption("--kills", type=int, default=4, help="how often test_kill.py kills a process")
 
 
 def pytest_configure(config):
