@@ -228,6 +228,19 @@ class SFHResult(DerivedQuantities):
         return self._plain("unusualness")
 
     @property
+    def effective_sample_size(self):
+        """Independent draws that a refined posterior is worth; below 20 the network's answer was kept.
+
+        Raises
+        ------
+        SFHCNNError
+            If the result was not refined.
+        """
+        if "effective_sample_size" not in self.arrays:
+            raise SFHCNNError("this result was not refined: pass refine=True to predict()")
+        return self._plain("effective_sample_size")
+
+    @property
     def v_flux(self):
         """Mean observed f_lambda over the rest-frame V window, Galactic extinction removed."""
         return self._out(self.arrays["v_flux"], FLUX_UNIT)
@@ -745,10 +758,13 @@ class SFHResult(DerivedQuantities):
         return self.arrays["draw_mass_fraction"].shape[1] if "draw_mass_fraction" in self.arrays else 0
 
     def _draw_arrays(self, n_draws, seed):
-        if self.engine is not None:
+        refined = "effective_sample_size" in self.arrays
+        if self.engine is not None and not refined:
             return self.engine.draw(self.arrays["latent"], n_draws, seed)
         if n_draws > self._n_stored_draws:
             have = f"this result stores {self._n_stored_draws}" if self._n_stored_draws else "this result stores none"
+            if refined:
+                raise SFHCNNError(f"{n_draws} draws were asked and {have}, as every refined result does")
             raise SFHCNNError(
                 f"{n_draws} draws were asked and {have}: attach the network with predictor.attach(result), "
                 f"or write the result with write(path, draws={n_draws})"

@@ -5,7 +5,7 @@ from .attenuation import DUST_LAWS, attenuation_curve
 from .composite import bin_history, library_shares
 from .config import DustPrior, InstrumentConfig, ObservationConfig, SynthesisConfig
 from .generate import MockGenerator, draw_dust
-from .observe import line_windows
+from .observe import calibration_curves, line_windows
 from .preview import preview
 from .sfh_prior import SFHPrior, draw_mass_fraction, register_sfh_family
 from .training_set import TrainingSet, generate_training_set
@@ -22,6 +22,7 @@ __all__ = [
     "TrainingSet",
     "attenuation_curve",
     "bin_history",
+    "calibration_curves",
     "draw_dust",
     "draw_mass_fraction",
     "draw_metallicity",
