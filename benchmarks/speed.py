@@ -139,7 +139,7 @@ def predict_speed(report, predictor, data, label="predict"):
             def run(spectrum=spectrum, table=table):
                 intervals(predictor.predict(spectrum, table, progress_bar=False))
 
-            repeat = 20 if batch < 1000 else 5
+            repeat = 20 if batch < 1000 else 5 if batch < 10_000 else 3
             timer = cpu_times if threads == 1 else wall_times
             seconds = report.add(label, timer(run, repeat) / batch * 1e6, "us", batch, threads) / 1e6
             if threads == 1:

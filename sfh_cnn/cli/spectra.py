@@ -22,6 +22,8 @@ _COLUMNS = {
 }
 #: Beyond this number of spectra, a summary says more than a table.
 _MAX_ROWS = 100
+#: Beyond this number of spectra, a result file is without the spectra and their reconstructions, 40 kB each.
+_MAX_KEPT = 1000
 
 
 @click.command(
@@ -80,6 +82,8 @@ def predict(
     "example" stands for the spectrum that comes with the package. A cube (MUSE, MaNGA, CALIFA) makes maps; if stopped,
     the same command goes on where it was.
 
+    Beyond 1000 spectra, the result file holds the histories without the spectra and their reconstructions.
+
     A manifest is a table with the columns cube and output, and others named as the arguments of predict_cube; a cube
     whose output exists is skipped, one that fails does not stop the others, and the exit status is 1 if one failed.
     """
@@ -121,7 +125,7 @@ def predict(
     result.meta["input"] = ", ".join(inputs)
     inputs = _row_names(inputs, result)
     if output:
-        result.write(output, overwrite=overwrite, draws=draws)
+        result.write(output, overwrite=overwrite, draws=draws, spectra=result.n_spec <= _MAX_KEPT)
         say(f"Wrote {output}")
     if figure:
         save_figures(summary_figures(result, inputs), figure, overwrite)

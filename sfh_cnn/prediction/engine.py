@@ -23,8 +23,8 @@ _POLYNOMIAL_ORDER = 4
 _LINE_HALF_WIDTH_KMS = 500.0
 
 
-#: Spectra that are drawn from together; bounds the memory.
-_DRAW_BLOCK = 16
+#: Spectra that are drawn from together, or reconstructed together; bounds the memory.
+_DRAW_BLOCK, _MODEL_BLOCK = 16, 256
 
 
 class Engine:
@@ -135,7 +135,13 @@ class Engine:
             **{name: result.arrays[f"q_{name}"][:, middle] for name in ("a_v", "velocity_dispersion", "velocity")},
         }
         arrays = [np.asarray(result.spectra[name]) for name in ("flux", "flux_err", "mask")]
-        return self.model(values, *arrays, result.arrays["redshift"], result.arrays["calibration_error"])
+        arrays += [result.arrays[name] for name in ("redshift", "calibration_error")]
+        parts = []
+        for start in range(0, max(len(arrays[0]), 1), _MODEL_BLOCK):
+            rows = slice(start, start + _MODEL_BLOCK)
+            here = {name: value[rows] for name, value in values.items()}
+            parts.append(self.model(here, *(value[rows] for value in arrays)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def model(self, values, flux, flux_err, mask, redshift, calibration_error):
         """Model spectra of histories, scaled to data.
@@ -174,10 +180,9 @@ class Engine:
             rows = np.flatnonzero(redshift == value)
             matrix = band_matrix(self.coarse_wave_aa, self.contract.bands, float(value))
             bands[rows] = (coarse[rows].numpy() * grey[rows, None]) @ matrix
-        level = level.numpy().astype(float)
         return {
-            "flux": model_scaled.numpy() * level,
-            "band_flux": bands * level,
+            "flux": model_scaled.mul_(level).numpy(),
+            "band_flux": bands * level.numpy(),
             "reduced_chi2": chi2.numpy(),
         }
 
