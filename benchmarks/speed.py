@@ -341,8 +341,8 @@ def main():
         if "process" not in args.skip:
             process_speed(report, data, folder, args.n_file, cube)
     if args.csv:
+        args.csv.with_suffix(".txt").write_text(f"{machine}\n")
         with open(args.csv, "w", newline="") as stream:
-            stream.write(f"# {machine}\n")
             writer = csv.DictWriter(stream, list(report.rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(report.rows)
