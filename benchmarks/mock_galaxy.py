@@ -296,8 +296,8 @@ def draw(maps, true, path):
     from sfh_cnn.plotting import plot_map, plot_style
 
     names = ("light_weighted_log_age", "mass_weighted_log_age", "light_weighted_metallicity", "a_v")
-    with plot_style():
-        figure = plt.figure(figsize=(8.4, 8.0), layout="constrained")
+    with plot_style(), mpl.rc_context({"axes.labelsize": 7.5}):
+        figure = plt.figure(figsize=(8.4, 8.8), layout="constrained")
         for i, name in enumerate(names):
             own = getattr(maps, name)
             real = to_quantity(np.where(maps.bin_id >= 0, true[name][maps.bin_id], np.nan), own.unit)
