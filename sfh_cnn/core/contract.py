@@ -1,8 +1,11 @@
 """ModelContract: everything a network promises, in one record that travels from synthesis to result."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -10,6 +13,9 @@ import numpy as np
 from .age_grid import AgeGrid
 from .exceptions import NetworkFileError
 from .wavelength_grid import WavelengthGrid
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ModelContract"]
 
@@ -66,35 +72,35 @@ class ModelContract:
     name: str = "unnamed"
 
     @property
-    def wavelength_grid(self):
+    def wavelength_grid(self) -> WavelengthGrid:
         """The rest-frame pixels as a `WavelengthGrid`."""
         return WavelengthGrid(self.wave_start_aa, self.wave_step_aa, self.n_wave)
 
     @property
-    def age_grid(self):
+    def age_grid(self) -> AgeGrid:
         """The age bins as an `AgeGrid`."""
         return AgeGrid(np.asarray(self.age_edges_yr, dtype=float) * u.yr)
 
     @property
-    def n_age(self):
+    def n_age(self) -> int:
         """Number of age bins."""
         return len(self.age_edges_yr) - 1
 
     @property
-    def n_band(self):
+    def n_band(self) -> u.Quantity:
         """Number of bands."""
         return len(self.bands)
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> ModelContract:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The contract as a JSON string."""
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> ModelContract:
         """Read a contract back.
 
         Raises

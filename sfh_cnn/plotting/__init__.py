@@ -1,6 +1,16 @@
 """Floor 4: functions of a result and an axes that return the artists they drew. Needs matplotlib."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from .corner import plot_corner
+    from .histories import plot_amr, plot_sfh
+    from .maps import plot_map, plot_maps, plot_profile
+    from .spectrum import plot_bands, plot_spectrum
+    from .style import COLORS, axis_label, plot_style
+    from .summary import plot_summary
+    from .viewer import write_viewer
 
 #: Public names and the module each lives in, imported on first use.
 _PUBLIC = {

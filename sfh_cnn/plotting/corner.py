@@ -1,11 +1,23 @@
 """Corner plot of the joint posterior of the main numbers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError, require
 from sfh_cnn.results import QUANTITIES, format_interval
 
 from .style import COLORS, axis_label, label_of, need_single, plot_style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from matplotlib.figure import Figure
+
+    from sfh_cnn.results import SFHResult
 
 __all__ = ["plot_corner"]
 
@@ -22,7 +34,15 @@ _INSIDE = (0.6827, 0.9545)
 _BINS = 24
 
 
-def plot_corner(result, names=_NAMES, fig=None, *, n_draws=2000, seed=0, color=None):
+def plot_corner(
+    result: SFHResult,
+    names: Sequence[str] = _NAMES,
+    fig: Figure | None = None,
+    *,
+    n_draws: int = 2000,
+    seed: int = 0,
+    color: Any = None,
+) -> Figure:
     """Draw one- and two-dimensional posteriors of quantities of one number each.
 
     Contours hold 68 and 95 per cent of the draws; titles and dashed lines give the median and 68 per cent.

@@ -1,10 +1,21 @@
 """Star formation histories and age-metallicity relations."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError
 
 from .style import COLORS, axes_or_new, axis_label, need_single
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from matplotlib.axes import Axes
+
+    from sfh_cnn.results import SFHResult
 
 __all__ = ["plot_amr", "plot_sfh"]
 
@@ -55,7 +66,16 @@ def _interval_or_none(result, name, level):
     return [bound.value for bound in result.interval(name, level)]
 
 
-def plot_sfh(result, ax=None, kind="fraction", *, time="log", level=0.6827, color=None, label=None):
+def plot_sfh(
+    result: SFHResult,
+    ax: Axes | None = None,
+    kind: str = "fraction",
+    *,
+    time: str = "log",
+    level: float = 0.6827,
+    color: Any = None,
+    label: str | None = None,
+) -> dict[str, Any]:
     """Draw a star formation history with its interval.
 
     Parameters
@@ -95,7 +115,8 @@ def plot_sfh(result, ax=None, kind="fraction", *, time="log", level=0.6827, colo
     _set_time_axis(ax, edges_gyr, time)
     x = _drawn_edges_gyr(edges_gyr, time)
     value, bounds = getattr(result, name).value, _interval_or_none(result, name, level)
-    band = None
+    line: Any
+    band: Any = None
     if kind == "cumulative":
         (line,) = ax.plot(x, value, color=color, label=label)
         if bounds is not None:
@@ -117,7 +138,15 @@ def plot_sfh(result, ax=None, kind="fraction", *, time="log", level=0.6827, colo
     return {"line": line, "interval": band}
 
 
-def plot_amr(result, ax=None, *, time="log", level=0.6827, color=None, label=None):
+def plot_amr(
+    result: SFHResult,
+    ax: Axes | None = None,
+    *,
+    time: str = "log",
+    level: float = 0.6827,
+    color: Any = None,
+    label: str | None = None,
+) -> dict[str, Any]:
     """Draw an age-metallicity relation: [M/H] of each bin with its interval.
 
     Bins that give little light fade, because there the prior decides more than the data: opaque from 5 per

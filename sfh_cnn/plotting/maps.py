@@ -1,5 +1,9 @@
 """Maps on the sky and radial profiles."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
 
@@ -7,6 +11,15 @@ from sfh_cnn.core import SFHCNNError, require
 from sfh_cnn.results import QUANTITIES
 
 from .style import COLORS, axes_or_new, axis_label, plot_style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from sfh_cnn.results import RadialProfile, SFHMaps
 
 __all__ = ["LOGARITHMIC", "color_map", "plot_map", "plot_maps", "plot_profile"]
 
@@ -17,12 +30,19 @@ _COLOR_MAPS = {"age": "viridis", "metallicity": "cividis", "a_v": "magma", "mass
 LOGARITHMIC = ("mass_formed", "mass_surviving", "recent_sfr", "specific_sfr", "recent_fraction")
 
 
-def color_map(name):
+def color_map(name: str) -> Any:
     """Name of the colour map of a quantity."""
     return next((cmap for part, cmap in _COLOR_MAPS.items() if part in name.removeprefix("mass_weighted_")), "viridis")
 
 
-def plot_map(maps, name, ax=None, *, limits=None, cmap=None):
+def plot_map(
+    maps: SFHMaps,
+    name: str,
+    ax: Axes | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+    cmap: str | None = None,
+) -> dict[str, Any]:
     """Draw one quantity on the sky, with a colour bar that carries its unit.
 
     Masses and rates are drawn as their logarithm.
@@ -74,7 +94,7 @@ def plot_map(maps, name, ax=None, *, limits=None, cmap=None):
     return {"image": image, "colorbar": bar}
 
 
-def plot_maps(maps, names=_NAMES, fig=None):
+def plot_maps(maps: SFHMaps, names: Sequence[str] = _NAMES, fig: Figure | None = None) -> Figure:
     """Draw several quantities side by side.
 
     Parameters
@@ -106,7 +126,15 @@ def plot_maps(maps, names=_NAMES, fig=None):
     return fig
 
 
-def plot_profile(profile, name, ax=None, *, level=0.6827, color=None, label=None):
+def plot_profile(
+    profile: RadialProfile,
+    name: str,
+    ax: Axes | None = None,
+    *,
+    level: float = 0.6827,
+    color: Any = None,
+    label: str | None = None,
+) -> dict[str, Any]:
     """Draw a quantity against radius, with its interval and the width of each annulus.
 
     Parameters

@@ -1,10 +1,21 @@
 """What was fitted and what the prediction implies: spectrum, residuals, bands."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError
 
 from .style import COLORS, axes_or_new, need_single
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from matplotlib.axes import Axes
+
+    from sfh_cnn.results import SFHResult
 
 __all__ = ["plot_bands", "plot_spectrum"]
 
@@ -34,7 +45,7 @@ def _runs(bad):
     return list(zip(change[::2], change[1::2] - 1, strict=True))
 
 
-def plot_spectrum(result, ax=None, residual_ax=None):
+def plot_spectrum(result: SFHResult, ax: Axes | None = None, residual_ax: Axes | None = None) -> dict[str, Any]:
     """Draw the fitted spectrum, its reconstruction and, below, the residuals.
 
     Parameters
@@ -105,7 +116,7 @@ def _edges(wave_aa):
     return np.append(wave_aa - step / 2, wave_aa[-1] + step / 2)
 
 
-def plot_bands(result, ax=None):
+def plot_bands(result: SFHResult, ax: Axes | None = None) -> dict[str, Any]:
     """Draw the band fluxes and what the prediction implies for them, missing bands included.
 
     Parameters

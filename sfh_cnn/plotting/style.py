@@ -1,9 +1,20 @@
 """Colours that colour-blind readers can tell apart, and axis labels with units."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 
 from sfh_cnn.core import SFHCNNError, require
 from sfh_cnn.results import QUANTITIES
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.axes import Axes
+
+    from sfh_cnn.results import SFHResult
 
 __all__ = ["COLORS", "axes_or_new", "axis_label", "label_of", "need_single", "plot_style", "tex_unit"]
 
@@ -56,18 +67,18 @@ _TEX_UNIT = {
 }
 
 
-def label_of(name, short=False):
+def label_of(name: str, short: bool = False) -> str:
     """Name of a quantity as matplotlib draws it, without the unit."""
     known = _SHORT if short else _SYMBOL
     return known.get(name) or (QUANTITIES[name].label if name in QUANTITIES else name.replace("_", " "))
 
 
-def tex_unit(unit):
+def tex_unit(unit: u.UnitBase) -> str:
     """Unit as matplotlib draws it, "" for none."""
     return _TEX_UNIT.get(unit, unit.to_string("latex_inline"))
 
 
-def axis_label(name, unit=None, short=False):
+def axis_label(name: str, unit: u.UnitBase | None = None, short: bool = False) -> str:
     """Label of an axis that shows a quantity: its name and, in brackets, its unit.
 
     Parameters
@@ -97,7 +108,7 @@ def axis_label(name, unit=None, short=False):
     return f"{label_of(name, short)} [{shown}]" if shown else label_of(name, short)
 
 
-def plot_style():
+def plot_style() -> AbstractContextManager[None]:
     """Matplotlib settings of the figures, as a context: ``with plot_style(): ...``.
 
     Returns
@@ -124,12 +135,12 @@ def plot_style():
     return require("matplotlib", "plot").rc_context(settings)
 
 
-def axes_or_new(ax):
+def axes_or_new(ax: Axes | None) -> Axes:
     """The axes given, or those of a new figure."""
     return require("matplotlib.pyplot", "plot").subplots()[1] if ax is None else ax
 
 
-def need_single(result, function):
+def need_single(result: SFHResult, function: str) -> None:
     """Refuse a result of many spectra.
 
     Raises

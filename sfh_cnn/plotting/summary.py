@@ -1,5 +1,9 @@
 """One picture of one prediction."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import require
@@ -8,6 +12,13 @@ from sfh_cnn.results import QUANTITIES, format_interval
 from .histories import plot_amr, plot_sfh
 from .spectrum import plot_bands, plot_spectrum
 from .style import COLORS, label_of, need_single, plot_style, tex_unit
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from matplotlib.figure import Figure
+
+    from sfh_cnn.results import SFHResult
 
 __all__ = ["plot_summary"]
 
@@ -56,7 +67,15 @@ def _shown(result):
     return [name for name in _NUMBERS if has_distance or not QUANTITIES[name].needs_distance]
 
 
-def plot_summary(result, fig=None, *, kind=None, time="log", level=0.6827, title=None):
+def plot_summary(
+    result: SFHResult,
+    fig: Figure | None = None,
+    *,
+    kind: str | None = None,
+    time: str = "log",
+    level: float = 0.6827,
+    title: str | None = None,
+) -> Figure:
     """Draw spectrum and reconstruction with residuals, history, enrichment and the main numbers.
 
     Parameters
@@ -87,8 +106,9 @@ def plot_summary(result, fig=None, *, kind=None, time="log", level=0.6827, title
     need_single(result, "plot_summary")
     plt = require("matplotlib.pyplot", "plot")
     with plot_style():
-        has_spectrum = result.spectra is not None and (result.engine is not None or "model_flux" in result.spectra)
-        has_bands = has_spectrum and np.isfinite(result.spectra["band_flux"]).any()
+        fitted = result.spectra or {}
+        has_spectrum = bool(fitted) and (result.engine is not None or "model_flux" in fitted)
+        has_bands = has_spectrum and bool(np.isfinite(fitted["band_flux"]).any())
         if fig is None:
             fig = plt.figure(figsize=(7.2, 5.9 if has_spectrum else 3.0))
         fig.set_layout_engine("constrained")
@@ -101,7 +121,7 @@ def plot_summary(result, fig=None, *, kind=None, time="log", level=0.6827, title
         room = max(fig.get_figheight() - text_height, 1)
         total = sum(height for _, height in parts)
         heights = [height * room / total for _, height in parts]
-        rows = fig.subfigures(len(parts) + 1, 1, height_ratios=[*heights, text_height])
+        rows: Any = fig.subfigures(len(parts) + 1, 1, height_ratios=[*heights, text_height])
         if has_spectrum:
             _draw_spectrum(result, rows[0], has_bands and wide)
         axes = rows[-2].subplots(1, 2) if wide else rows[-2].subplots(2, 1)

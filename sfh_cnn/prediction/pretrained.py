@@ -1,9 +1,16 @@
 """The released networks that ship in the wheel: names, files and hashes."""
 
+from __future__ import annotations
+
 import json
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from sfh_cnn.core import SFHCNNError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
 
 __all__ = ["available", "released_network"]
 
@@ -14,7 +21,7 @@ def _table():
     return json.loads((files("sfh_cnn") / "data" / _TABLE).read_text(encoding="utf-8"))
 
 
-def available():
+def available() -> dict[str, Any]:
     """Released networks in this installation.
 
     Returns
@@ -25,7 +32,7 @@ def available():
     return {name: entry["summary"] for name, entry in _table().items()}
 
 
-def released_network(name=None):
+def released_network(name: str | None = None) -> tuple[Path, str]:
     """Path and hash of a released network.
 
     Parameters

@@ -1,6 +1,16 @@
 """Floor 1: what came out of a prediction, with units, uncertainties and files."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from .draws import SFHDraws
+    from .quantities import QUANTITIES
+    from .regroup import summarise_draws
+    from .result_files import SFHResult
+    from .sfh_maps import RadialProfile, SFHMaps
+    from .sfh_result import Reconstruction
+    from .text import format_interval
 
 #: Public names and the module each lives in, imported on first use.
 _PUBLIC = {

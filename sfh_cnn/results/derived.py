@@ -1,5 +1,9 @@
 """Quantities that follow from mass fractions and total mass; results and draws share them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
 
@@ -7,6 +11,9 @@ from sfh_cnn.core import SFHCNNError, history, to_plain, to_quantity
 from sfh_cnn.core.constants import L_SUN_ERG_S, V_WINDOW_AA
 
 from .quantities import QUANTITIES
+
+if TYPE_CHECKING:
+    from sfh_cnn.core import AgeGrid, ModelContract
 
 __all__ = ["RECENT", "DerivedQuantities", "v_luminosity_lsun"]
 
@@ -16,7 +23,7 @@ RECENT = 100 * u.Myr
 _CM_PER_MPC = u.Mpc.to(u.cm)
 
 
-def v_luminosity_lsun(v_flux, redshift, distance_mpc):
+def v_luminosity_lsun(v_flux: np.ndarray, redshift: np.ndarray, distance_mpc: np.ndarray) -> np.ndarray:
     """Luminosity in the rest-frame V window, integral of L_lambda over 5070-5950 Angstrom.
 
     Parameters
@@ -44,13 +51,20 @@ class DerivedQuantities:
     bins last), ``_mass_formed_msun()`` and ``_out(plain, unit)``.
     """
 
+    contract: ModelContract
+    _mass_fraction: np.ndarray
+    _surviving_fraction: np.ndarray
+
+    def _mass_formed_msun(self) -> np.ndarray:
+        raise NotImplementedError
+
     @property
-    def age_grid(self):
+    def age_grid(self) -> AgeGrid:
         """The age bins, an `~sfh_cnn.core.AgeGrid`."""
         return self.contract.age_grid
 
     @property
-    def mass_formed(self):
+    def mass_formed(self) -> u.Quantity:
         """Total mass formed, M_sun; needs a distance.
 
         The mass-to-light ratio times L_V, the integral of the observed L_lambda over the rest-frame window
@@ -59,17 +73,17 @@ class DerivedQuantities:
         return self._named("mass_formed", self._mass_formed_msun())
 
     @property
-    def mass_surviving(self):
+    def mass_surviving(self) -> u.Quantity:
         """Mass still in stars and remnants, M_sun; needs a distance."""
         return self._named("mass_surviving", self._mass_formed_msun() * self._surviving_share)
 
     @property
-    def sfr(self):
+    def sfr(self) -> u.Quantity:
         """Star formation rate of each age bin, M_sun/yr, shape (..., n_age); needs a distance."""
         rate = self._mass_formed_msun()[..., None] * self._mass_fraction / np.diff(self._edges_yr)
         return self._named("sfr", rate)
 
-    def recent_sfr(self, timescale=RECENT):
+    def recent_sfr(self, timescale: u.Quantity = RECENT) -> u.Quantity:
         """Mean star formation rate of the last ``timescale``; needs a distance.
 
         Parameters
@@ -84,7 +98,7 @@ class DerivedQuantities:
         """
         return self._named("recent_sfr", self._mass_formed_msun() * self._recent_rate(timescale))
 
-    def specific_sfr(self, timescale=RECENT):
+    def specific_sfr(self, timescale: u.Quantity = RECENT) -> u.Quantity:
         """Mean star formation rate of the last ``timescale`` per surviving stellar mass.
 
         Parameters
@@ -100,13 +114,13 @@ class DerivedQuantities:
         return self._named("specific_sfr", self._recent_rate(timescale) / self._surviving_share)
 
     @property
-    def cumulative_mass(self):
+    def cumulative_mass(self) -> u.Quantity:
         """Share of the mass formed before each bin edge, shape (..., n_age + 1): 1 today, 0 at the start."""
         formed = history.cumulative_mass(self._mass_fraction)
         formed[np.isnan(self._mass_fraction).any(axis=-1)] = np.nan  # the oldest edge, too, of a failed spectrum
         return self._named("cumulative_mass", formed)
 
-    def formation_time(self, share):
+    def formation_time(self, share: float) -> u.Quantity:
         """Lookback time by which a share of the mass had formed.
 
         Parameters
@@ -129,17 +143,17 @@ class DerivedQuantities:
         return self._named("t50", history.formation_time(self._mass_fraction, self._edges_yr, share) / 1e9)
 
     @property
-    def t50(self):
+    def t50(self) -> u.Quantity:
         """Lookback time at which 50 per cent of the mass had formed, Gyr."""
         return self.formation_time(0.5)
 
     @property
-    def t80(self):
+    def t80(self) -> u.Quantity:
         """Lookback time at which 80 per cent of the mass had formed, Gyr."""
         return self.formation_time(0.8)
 
     @property
-    def t90(self):
+    def t90(self) -> u.Quantity:
         """Lookback time at which 90 per cent of the mass had formed, Gyr."""
         return self.formation_time(0.9)
 

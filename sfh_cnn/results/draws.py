@@ -1,10 +1,21 @@
 """SFHDraws: joint posterior draws, with every derived quantity computed draw by draw."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import history
 
 from .derived import DerivedQuantities, v_luminosity_lsun
+
+if TYPE_CHECKING:
+    import astropy.units as u
+
+    from sfh_cnn.core import ModelContract
+
+    from .sfh_result import SFHResult
 
 __all__ = ["DRAW_KEYS", "INTERVAL_DRAWS", "INTERVAL_SEED", "SFHDraws"]
 
@@ -39,7 +50,7 @@ class SFHDraws(DerivedQuantities):
         The result drawn from: its light, distance, redshift and surviving fractions are common to all draws.
     """
 
-    def __init__(self, contract, arrays, host):
+    def __init__(self, contract: ModelContract, arrays: dict[str, np.ndarray], host: SFHResult) -> None:
         self.contract = contract
         self.scalar = host.scalar
         self._arrays = {key: np.asarray(arrays[key]) for key in DRAW_KEYS}
@@ -48,72 +59,72 @@ class SFHDraws(DerivedQuantities):
         self._surviving_fraction = host.arrays["surviving_fraction"][:, None, :]
 
     @property
-    def n_draws(self):
+    def n_draws(self) -> int:
         """Number of draws per spectrum."""
         return self._mass_fraction.shape[1]
 
     @property
-    def mass_fraction(self):
+    def mass_fraction(self) -> u.Quantity:
         """Share of the mass formed in each age bin."""
         return self._named("mass_fraction", self._mass_fraction)
 
     @property
-    def light_fraction(self):
+    def light_fraction(self) -> u.Quantity:
         """Share of the dust-free V light from each age bin."""
         return self._named("light_fraction", self._arrays["light_fraction"])
 
     @property
-    def metallicity(self):
+    def metallicity(self) -> u.Quantity:
         """[M/H] of each age bin, dex."""
         return self._named("metallicity", self._arrays["metallicity"])
 
     @property
-    def a_v(self):
+    def a_v(self) -> u.Quantity:
         """Attenuation in V, mag."""
         return self._named("a_v", self._arrays["a_v"])
 
     @property
-    def mass_weighted_log_age(self):
+    def mass_weighted_log_age(self) -> u.Quantity:
         """Mean log10(age/yr) weighted by mass formed."""
         return self._named("mass_weighted_log_age", self._mean_log_age("mass_fraction"))
 
     @property
-    def light_weighted_log_age(self):
+    def light_weighted_log_age(self) -> u.Quantity:
         """Mean log10(age/yr) weighted by V light."""
         return self._named("light_weighted_log_age", self._mean_log_age("light_fraction"))
 
     @property
-    def mass_weighted_age(self):
+    def mass_weighted_age(self) -> u.Quantity:
         """10 to the mass-weighted mean log age, Gyr."""
         return self._named("mass_weighted_age", 10 ** (self._mean_log_age("mass_fraction") - 9))
 
     @property
-    def light_weighted_age(self):
+    def light_weighted_age(self) -> u.Quantity:
         """10 to the light-weighted mean log age, Gyr."""
         return self._named("light_weighted_age", 10 ** (self._mean_log_age("light_fraction") - 9))
 
     @property
-    def mass_weighted_metallicity(self):
+    def mass_weighted_metallicity(self) -> u.Quantity:
         """Mean [M/H] weighted by mass formed, dex."""
         return self._named("mass_weighted_metallicity", self._mean_metallicity("mass_fraction"))
 
     @property
-    def light_weighted_metallicity(self):
+    def light_weighted_metallicity(self) -> u.Quantity:
         """Mean [M/H] weighted by V light, dex."""
         return self._named("light_weighted_metallicity", self._mean_metallicity("light_fraction"))
 
     @property
-    def mass_to_light(self):
+    def mass_to_light(self) -> u.Quantity:
         """Mass formed per dust-free V luminosity, M_sun/L_sun."""
         return self._named("mass_to_light", 10 ** self._arrays["log_mass_to_light"])
 
     @property
-    def mass_to_light_attenuated(self):
+    def mass_to_light_attenuated(self) -> u.Quantity:
         """Mass formed per observed V luminosity, M_sun/L_sun."""
         return self._named("mass_to_light_attenuated", 10 ** self._arrays["log_mass_to_light_attenuated"])
 
     @property
-    def recent_fraction(self):
+    def recent_fraction(self) -> u.Quantity:
         """Share of the mass formed in the last 100 Myr."""
         return self._named("recent_fraction", history.recent_fraction(self._mass_fraction, self._edges_yr, 1e8))
 

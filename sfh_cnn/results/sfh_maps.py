@@ -1,6 +1,9 @@
 """SFHMaps: a result on the sky, every quantity as a map."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -9,6 +12,16 @@ from sfh_cnn.core import Flag, SFHCNNError, to_plain, to_quantity
 
 from .quantities import QUANTITIES
 from .sfh_result import SFHResult
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs import WCS
+    from numpy.typing import ArrayLike
+
+    from sfh_cnn.core import AgeGrid, ModelContract
 
 __all__ = ["RadialProfile", "SFHMaps"]
 
@@ -37,7 +50,7 @@ class RadialProfile:
     result: SFHResult
 
     @property
-    def radius(self):
+    def radius(self) -> u.Quantity:
         """Middle of each annulus."""
         return (self.inner + self.outer) / 2
 
@@ -66,7 +79,9 @@ class SFHMaps:
         If the bins do not match the result.
     """
 
-    def __init__(self, result, bin_id, wcs=None, bin_size=None):
+    def __init__(
+        self, result: SFHResult, bin_id: ArrayLike, wcs: WCS | None = None, bin_size: ArrayLike | None = None
+    ) -> None:
         self.result = result.as_many()
         self.bin_id = np.asarray(bin_id)
         if self.bin_id.ndim != 2 or self.bin_id.dtype.kind not in "iu":
@@ -81,38 +96,38 @@ class SFHMaps:
         self.bin_size = np.bincount(inside, minlength=self.result.n_spec) if bin_size is None else np.asarray(bin_size)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(n_y, n_x)."""
         return self.bin_id.shape
 
     @property
-    def contract(self):
+    def contract(self) -> ModelContract:
         """Grids, bands and IMF, a `~sfh_cnn.core.ModelContract`."""
         return self.result.contract
 
     @property
-    def age_grid(self):
+    def age_grid(self) -> AgeGrid:
         """The age bins, an `~sfh_cnn.core.AgeGrid`."""
         return self.result.age_grid
 
     @property
-    def flags(self):
+    def flags(self) -> np.ndarray:
         """Quality flags; NO_DATA where there is no spectrum."""
         return np.where(self.bin_id >= 0, self.result.flags[self.bin_id], np.int32(Flag.NO_DATA)).astype(np.int32)
 
-    def recent_sfr(self, timescale=100 * u.Myr):
+    def recent_sfr(self, timescale: u.Quantity = 100 * u.Myr) -> u.Quantity:
         """Mean star formation rate of the last ``timescale`` per spaxel; see `SFHResult.recent_sfr`."""
         return self._map("recent_sfr", self.result.recent_sfr(timescale))
 
-    def specific_sfr(self, timescale=100 * u.Myr):
+    def specific_sfr(self, timescale: u.Quantity = 100 * u.Myr) -> u.Quantity:
         """Recent star formation rate per surviving mass; see `SFHResult.specific_sfr`."""
         return self._map("specific_sfr", self.result.specific_sfr(timescale))
 
-    def formation_time(self, share):
+    def formation_time(self, share: float) -> u.Quantity:
         """Lookback time by which a share of the mass had formed; see `SFHResult.formation_time`."""
         return self._map("t50", self.result.formation_time(share))
 
-    def interval(self, name, level=0.6827, **options):
+    def interval(self, name: str, level: float = 0.6827, **options: Any) -> tuple[u.Quantity, u.Quantity]:
         """Maps of the ends of a credible interval; see `SFHResult.interval`.
 
         Returns
@@ -121,7 +136,7 @@ class SFHMaps:
         """
         return tuple(self._map(name, bound) for bound in self.result.interval(name, level, **options))
 
-    def surface_density(self, name="mass_formed", inclination=0 * u.deg):
+    def surface_density(self, name: str = "mass_formed", inclination: u.Quantity = 0 * u.deg) -> u.Quantity:
         """Map of a mass or star formation rate per area in the galaxy.
 
         Parameters
@@ -150,7 +165,7 @@ class SFHMaps:
         face_on = np.cos(u.Quantity(inclination))
         return (value * face_on / area.reshape(area.shape + (1,) * (value.ndim - 2))).to(unit)
 
-    def sum(self, region=None):
+    def sum(self, region: Any = None) -> SFHResult:
         """History of all stars in a region.
 
         Parameters
@@ -177,7 +192,12 @@ class SFHMaps:
         rows = share > 0
         return self.result[rows].stack(share[rows])
 
-    def radius(self, center, inclination=0 * u.deg, position_angle=0 * u.deg):
+    def radius(
+        self,
+        center: SkyCoord | tuple[float, float],
+        inclination: u.Quantity = 0 * u.deg,
+        position_angle: u.Quantity = 0 * u.deg,
+    ) -> u.Quantity:
         """Map of the radius in the plane of a disc.
 
         Parameters
@@ -206,7 +226,13 @@ class SFHMaps:
         across = (north * sine - east * cosine) / np.cos(u.Quantity(inclination))
         return np.hypot(along, across)
 
-    def radial_profile(self, center, inclination=0 * u.deg, position_angle=0 * u.deg, step=None):
+    def radial_profile(
+        self,
+        center: SkyCoord | tuple[float, float],
+        inclination: u.Quantity = 0 * u.deg,
+        position_angle: u.Quantity = 0 * u.deg,
+        step: u.Quantity | None = None,
+    ) -> RadialProfile:
         """Histories of elliptical annuli: the stars of each are stacked.
 
         Parameters
@@ -243,7 +269,7 @@ class SFHMaps:
             SFHResult.concatenate(stacks),
         )
 
-    def at(self, position):
+    def at(self, position: SkyCoord) -> SFHResult:
         """History at a place on the sky.
 
         Parameters
@@ -283,7 +309,7 @@ class SFHMaps:
     def __dir__(self):
         return sorted({*super().__dir__(), *QUANTITIES, *_CIRCUMSTANCES})
 
-    def write(self, path, overwrite=False, draws=0):
+    def write(self, path: str | Path, overwrite: bool = False, draws: int = 0) -> None:
         """Write every map with its unit and WCS, and the underlying result, to one FITS file.
 
         Parameters
@@ -300,7 +326,7 @@ class SFHMaps:
         write_maps(self, path, overwrite, draws)
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | Path) -> SFHMaps:
         """Read what `write` wrote; the numbers come from the stored result, to the last digit."""
         from .maps_io import read_maps
 

@@ -1,6 +1,8 @@
 """SFHResult: the histories of one or many spectra, with units, intervals and draws."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -12,6 +14,18 @@ from .derived import RECENT, DerivedQuantities, v_luminosity_lsun
 from .draws import DRAW_KEYS, INTERVAL_DRAWS, INTERVAL_SEED, SFHDraws
 from .quantiles import interpolate_quantiles, tails
 from .quantities import QUANTILE_KEYS, QUANTITIES, REQUIRED_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import SimpleNamespace
+    from typing import Any
+
+    from astropy.table import QTable
+    from numpy.typing import ArrayLike
+    from specutils import Spectrum
+
+    from sfh_cnn.core import AgeGrid, ModelContract
 
 __all__ = ["DRAW_BLOCK", "SHARED_KEYS", "Reconstruction", "SFHResult"]
 
@@ -75,7 +89,15 @@ class SFHResult(DerivedQuantities):
         If an array is missing or has the wrong shape.
     """
 
-    def __init__(self, contract, arrays, meta=None, spectra=None, engine=None, scalar=False):
+    def __init__(
+        self,
+        contract: ModelContract,
+        arrays: dict[str, np.ndarray],
+        meta: dict[str, Any] | None = None,
+        spectra: dict[str, np.ndarray] | None = None,
+        engine: Any = None,
+        scalar: bool = False,
+    ) -> None:
         self.contract = contract
         self.arrays = {key: np.asarray(value) for key, value in arrays.items()}
         self.meta = dict(meta or {})
@@ -89,57 +111,57 @@ class SFHResult(DerivedQuantities):
     # ---- the numbers -------------------------------------------------------------------------------------------
 
     @property
-    def mass_fraction(self):
+    def mass_fraction(self) -> u.Quantity:
         """Share of the mass formed in each age bin, posterior mean, shape (n_spec, n_age)."""
         return self._named("mass_fraction", self._mass_fraction)
 
     @property
-    def light_fraction(self):
+    def light_fraction(self) -> u.Quantity:
         """Share of the dust-free light at 5070-5950 Angstrom from each bin, posterior mean, shape (n_spec, n_age)."""
         return self._named("light_fraction", self.arrays["light_fraction"])
 
     @property
-    def metallicity(self):
+    def metallicity(self) -> u.Quantity:
         """[M/H] of each age bin in dex, posterior median, shape (n_spec, n_age)."""
         return self._median("metallicity")
 
     @property
-    def a_v(self):
+    def a_v(self) -> u.Quantity:
         """Attenuation by diffuse dust in V, mag, posterior median."""
         return self._median("a_v")
 
     @property
-    def mass_weighted_log_age(self):
+    def mass_weighted_log_age(self) -> u.Quantity:
         """Mean log10(age/yr) weighted by mass formed, dex(yr), posterior median."""
         return self._median("mass_weighted_log_age")
 
     @property
-    def light_weighted_log_age(self):
+    def light_weighted_log_age(self) -> u.Quantity:
         """Mean log10(age/yr) weighted by V light, dex(yr), posterior median."""
         return self._median("light_weighted_log_age")
 
     @property
-    def mass_weighted_age(self):
+    def mass_weighted_age(self) -> u.Quantity:
         """10 to the mass-weighted mean log age, Gyr, posterior median."""
         return self._median("mass_weighted_age")
 
     @property
-    def light_weighted_age(self):
+    def light_weighted_age(self) -> u.Quantity:
         """10 to the light-weighted mean log age, Gyr, posterior median."""
         return self._median("light_weighted_age")
 
     @property
-    def mass_weighted_metallicity(self):
+    def mass_weighted_metallicity(self) -> u.Quantity:
         """Mean [M/H] weighted by mass formed, dex, posterior median."""
         return self._median("mass_weighted_metallicity")
 
     @property
-    def light_weighted_metallicity(self):
+    def light_weighted_metallicity(self) -> u.Quantity:
         """Mean [M/H] weighted by V light, dex, posterior median."""
         return self._median("light_weighted_metallicity")
 
     @property
-    def mass_to_light(self):
+    def mass_to_light(self) -> u.Quantity:
         """Mass formed per dust-free V luminosity, M_sun/L_sun, posterior median.
 
         L_V is the integral of L_lambda over 5070-5950 Angstrom in units of the Sun's bolometric luminosity.
@@ -147,11 +169,11 @@ class SFHResult(DerivedQuantities):
         return self._median("mass_to_light")
 
     @property
-    def mass_to_light_attenuated(self):
+    def mass_to_light_attenuated(self) -> u.Quantity:
         """Mass formed per observed (attenuated) V luminosity, M_sun/L_sun, posterior median; L_V as above."""
         return self._median("mass_to_light_attenuated")
 
-    def recent_sfr(self, timescale=RECENT):
+    def recent_sfr(self, timescale: u.Quantity = RECENT) -> u.Quantity:
         """Mean star formation rate of the last ``timescale``; needs a distance.
 
         Over 100 Myr it is the posterior median, over other times it follows from the mean mass fractions.
@@ -170,18 +192,18 @@ class SFHResult(DerivedQuantities):
         return super().recent_sfr(timescale) if stored is None else self._named("recent_sfr", stored(0.5))
 
     @property
-    def recent_fraction(self):
+    def recent_fraction(self) -> u.Quantity:
         """Share of the mass formed in the last 100 Myr, posterior median, floor 1e-5."""
         return self._median("recent_fraction")
 
     # ---- the circumstances -------------------------------------------------------------------------------------
 
     @property
-    def flags(self):
+    def flags(self) -> Any:
         """Quality flags, bits of `~sfh_cnn.core.Flag`; 0 is clean."""
         return self._plain("flags")
 
-    def flag_names(self, i=None):
+    def flag_names(self, i: int | None = None) -> list[Any]:
         """Names of the flags of one spectrum.
 
         Parameters
@@ -198,37 +220,37 @@ class SFHResult(DerivedQuantities):
         return flag_names(self.arrays["flags"][i or 0])
 
     @property
-    def snr(self):
+    def snr(self) -> Any:
         """Median S/N per pixel of the network's grid."""
         return self._plain("snr")
 
     @property
-    def redshift(self):
+    def redshift(self) -> Any:
         """Redshift used."""
         return self._plain("redshift")
 
     @property
-    def distance(self):
+    def distance(self) -> u.Quantity:
         """Luminosity distance in Mpc; NaN where none was given."""
         return self._out(self.arrays["distance_mpc"], u.Mpc)
 
     @property
-    def calibration_error(self):
+    def calibration_error(self) -> Any:
         """Fractional calibration error the prediction allowed for."""
         return self._plain("calibration_error")
 
     @property
-    def reduced_chi2(self):
+    def reduced_chi2(self) -> Any:
         """Reduced chi2 of the reconstructed spectrum."""
         return self._plain("reduced_chi2")
 
     @property
-    def unusualness(self):
+    def unusualness(self) -> Any:
         """Distance from the training set in latent space over its threshold; above 1 is flagged."""
         return self._plain("unusualness")
 
     @property
-    def effective_sample_size(self):
+    def effective_sample_size(self) -> np.ndarray:
         """Independent draws that a refined posterior is worth; below 20 the network's answer was kept.
 
         Raises
@@ -241,13 +263,13 @@ class SFHResult(DerivedQuantities):
         return self._plain("effective_sample_size")
 
     @property
-    def v_flux(self):
+    def v_flux(self) -> u.Quantity:
         """Mean observed f_lambda over the rest-frame V window, Galactic extinction removed."""
         return self._out(self.arrays["v_flux"], FLUX_UNIT)
 
     # ---- uncertainties -----------------------------------------------------------------------------------------
 
-    def quantile(self, name, probability, **options):
+    def quantile(self, name: str, probability: float, **options: Any) -> u.Quantity:
         """Posterior quantile of any quantity.
 
         Quantities the network predicts come from its quantiles at the stored levels, in between by
@@ -279,7 +301,7 @@ class SFHResult(DerivedQuantities):
         """
         return self._quantiles(name, (probability,), options)[0]
 
-    def interval(self, name, level=0.6827, **options):
+    def interval(self, name: str, level: float = 0.6827, **options: Any) -> tuple[u.Quantity, u.Quantity]:
         """Central credible interval of any quantity.
 
         Parameters
@@ -303,7 +325,7 @@ class SFHResult(DerivedQuantities):
         """
         return tuple(self._quantiles(name, tails(level), options))
 
-    def draws(self, n_draws=200, seed=0):
+    def draws(self, n_draws: int = 200, seed: int = 0) -> SFHDraws:
         """Joint posterior draws of every quantity.
 
         Parameters
@@ -325,7 +347,7 @@ class SFHResult(DerivedQuantities):
         """
         return SFHDraws(self.contract, self._draw_arrays(n_draws, seed), self)
 
-    def reconstruct(self):
+    def reconstruct(self) -> Reconstruction:
         """The spectrum and bands that the prediction implies.
 
         Returns
@@ -357,12 +379,12 @@ class SFHResult(DerivedQuantities):
     # ---- many spectra ------------------------------------------------------------------------------------------
 
     @property
-    def n_spec(self):
+    def n_spec(self) -> int:
         """Number of spectra."""
         return len(self.arrays["flags"])
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """() for a single spectrum, else (n_spec,)."""
         return () if self.scalar else (self.n_spec,)
 
@@ -394,13 +416,13 @@ class SFHResult(DerivedQuantities):
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
-    def as_many(self):
+    def as_many(self) -> SFHResult:
         """Give a single spectrum a leading axis of length one; others are returned as they are."""
         if not self.scalar:
             return self
         return type(self)(self.contract, self.arrays, self.meta, self.spectra, self.engine)
 
-    def rebin(self, age_grid):
+    def rebin(self, age_grid: AgeGrid) -> SFHResult:
         """Histories on other, usually coarser age bins.
 
         Fractions are added up with constant SFR inside a bin; [M/H] is weighted by mass; intervals come
@@ -424,7 +446,7 @@ class SFHResult(DerivedQuantities):
 
         return rebin_result(self, age_grid)
 
-    def stack(self, weights=None):
+    def stack(self, weights: ArrayLike | None = None) -> SFHResult:
         """Add the spectra's populations up: the history of all stars together.
 
         Each spectrum counts with the mass it formed (from its light and mass-to-light ratio; without
@@ -452,7 +474,7 @@ class SFHResult(DerivedQuantities):
         return stack_result(self, weights)
 
     @classmethod
-    def concatenate(cls, results):
+    def concatenate(cls, results: Iterable[SFHResult]) -> SFHResult:
         """Join results of one network, one row after the other.
 
         Parameters
@@ -479,11 +501,12 @@ class SFHResult(DerivedQuantities):
         keys = set.intersection(*(set(one.arrays) for one in results))
         arrays = {key: np.concatenate([one.arrays[key] for one in results]) for key in first.arrays if key in keys}
         spectra = None
-        if all(one.spectra is not None for one in results):
-            keys = set.intersection(*(set(one.spectra) for one in results))
+        fitted = [one.spectra for one in results if one.spectra is not None]
+        if len(fitted) == len(results):
+            keys = set.intersection(*(set(one) for one in fitted))
             spectra = {
-                key: value if key in SHARED_KEYS else np.concatenate([one.spectra[key] for one in results])
-                for key, value in first.spectra.items()
+                key: value if key in SHARED_KEYS else np.concatenate([one[key] for one in fitted])
+                for key, value in fitted[0].items()
                 if key in keys
             }
         engine = first.engine if all(one.engine is first.engine for one in results) else None
@@ -491,7 +514,7 @@ class SFHResult(DerivedQuantities):
 
     # ---- out and in --------------------------------------------------------------------------------------------
 
-    def to_table(self, level=0.6827):
+    def to_table(self, level: float = 0.6827) -> QTable:
         """Tidy table, one row per spectrum, with units and descriptions.
 
         Parameters
@@ -509,7 +532,7 @@ class SFHResult(DerivedQuantities):
 
         return result_to_table(self, level)
 
-    def to_dict(self, level=0.6827):
+    def to_dict(self, level: float = 0.6827) -> dict[str, np.ndarray]:
         """Plain numpy arrays, the unit in each name, e.g. ``sfr_msun_yr`` and ``age_edges_gyr``.
 
         Parameters
@@ -525,7 +548,7 @@ class SFHResult(DerivedQuantities):
 
         return result_to_dict(self, level)
 
-    def to_spectrum(self):
+    def to_spectrum(self) -> Spectrum:
         """Reconstructed spectrum on the rest-frame grid, in observed-frame flux density.
 
         Returns
@@ -537,7 +560,7 @@ class SFHResult(DerivedQuantities):
         model = self.reconstruct()
         return Spectrum(flux=model.flux, spectral_axis=model.wavelength)
 
-    def to_prospector(self, n_draws=200, seed=0):
+    def to_prospector(self, n_draws: int = 200, seed: int = 0) -> dict[str, np.ndarray]:
         """Draws of one spectrum as the parameters of Prospector's non-parametric histories.
 
         Parameters
@@ -563,7 +586,7 @@ class SFHResult(DerivedQuantities):
 
         return to_prospector(self, n_draws, seed)
 
-    def to_bagpipes(self, n_draws=200, seed=0):
+    def to_bagpipes(self, n_draws: int = 200, seed: int = 0) -> SimpleNamespace:
         """Draws of one spectrum in the form that the plots of bagpipes take.
 
         Parameters
@@ -590,7 +613,14 @@ class SFHResult(DerivedQuantities):
 
         return to_bagpipes(self, n_draws, seed)
 
-    def write(self, path, overwrite=False, draws=0, spectra=True, format=None):  # noqa: A002 - astropy's word
+    def write(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        draws: int = 0,
+        spectra: bool = True,
+        format: str | None = None,  # noqa: A002 - astropy's word
+    ) -> None:
         """Write to FITS, ECSV or ASDF, as the suffix of ``path`` says.
 
         The formats are those that astropy's registry (`astropy.io.registry`) has for this class; others can be
@@ -623,7 +653,7 @@ class SFHResult(DerivedQuantities):
         write_result(self, path, overwrite, draws, spectra, format)
 
     @classmethod
-    def read(cls, path, format=None):  # noqa: A002 - astropy's word
+    def read(cls, path: str | Path, format: str | None = None) -> SFHResult:  # noqa: A002 - astropy's word
         """Read what `write` wrote, to the last digit.
 
         Parameters
@@ -659,7 +689,7 @@ class SFHResult(DerivedQuantities):
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
-    def check_distance(self):
+    def check_distance(self) -> None:
         """Raise if no spectrum has a distance, for then there are no masses.
 
         Raises
@@ -672,17 +702,17 @@ class SFHResult(DerivedQuantities):
                 "predict(); mass fractions and mass-to-light ratios need none"
             )
 
-    def has_stored_quantiles(self, name):
+    def has_stored_quantiles(self, name: str) -> bool:
         """Whether the interval of a quantity is there without draws."""
         return self._stored_quantile(name, {}) is not None
 
     @property
-    def has_stored_draws(self):
+    def has_stored_draws(self) -> bool:
         """Whether draws can be had without the network."""
         return self._n_stored_draws > 0
 
     @property
-    def n_interval_draws(self):
+    def n_interval_draws(self) -> int:
         """Number of draws behind intervals that have no stored quantiles."""
         return INTERVAL_DRAWS if self.engine is not None or not self._n_stored_draws else self._n_stored_draws
 

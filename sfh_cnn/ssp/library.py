@@ -1,8 +1,11 @@
 """SSPLibrary: the spectra of simple stellar populations on a grid of age and metallicity."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -10,6 +13,11 @@ import numpy as np
 from sfh_cnn.core import METALLICITY_UNIT, SFHCNNError, constants, to_quantity
 
 from .medium import air_index
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
 
 __all__ = ["SSPLibrary"]
 
@@ -115,7 +123,7 @@ class SSPLibrary:
             raise SFHCNNError(f"medium must be 'air' or 'vacuum', got {self.medium!r}")
 
     @classmethod
-    def read(cls, source, format=None):  # noqa: A002 (the name astropy users expect)
+    def read(cls, source: Any, format: str | None = None) -> SSPLibrary:  # noqa: A002 (the name astropy users expect)
         """Read a library from a file, a folder, an object or by name.
 
         Parameters
@@ -141,29 +149,29 @@ class SSPLibrary:
         return read_ssp_library(source, format=format)
 
     @classmethod
-    def formats(cls):
+    def formats(cls) -> list[str]:
         """Names of the registered formats, sorted."""
         from .readers import format_names
 
         return format_names()
 
     @property
-    def wavelength(self):
+    def wavelength(self) -> u.Quantity:
         """Rest wavelength as a Quantity, shape (n_wave,)."""
         return to_quantity(self.wave_aa, u.AA)
 
     @property
-    def ages(self):
+    def ages(self) -> u.Quantity:
         """Ages as a Quantity in yr, shape (n_age_ssp,)."""
         return to_quantity(self.age_yr, u.yr)
 
     @property
-    def metallicities(self):
+    def metallicities(self) -> u.Quantity:
         """[M/H] as a Quantity in dex, shape (n_met,)."""
         return to_quantity(self.metallicity_dex, METALLICITY_UNIT)
 
     @cached_property
-    def sha256(self):
+    def sha256(self) -> u.Quantity:
         """Hash of the content: arrays, grids and medium, whatever the memory layout or byte order."""
         digest = hashlib.sha256(f"sfh_cnn SSPLibrary 1 {self.medium}".encode())
         for field, dtype in _ARRAYS.items():
@@ -175,7 +183,7 @@ class SSPLibrary:
                 digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def crop(self, low_aa, high_aa):
+    def crop(self, low_aa: float, high_aa: float) -> SSPLibrary:
         """The same library between two wavelengths, both included.
 
         Parameters
@@ -202,7 +210,7 @@ class SSPLibrary:
             self, wave_aa=self.wave_aa[inside], flux=self.flux[..., inside], lsf_fwhm_aa=self.lsf_fwhm_aa[inside]
         )
 
-    def to_air(self):
+    def to_air(self) -> SSPLibrary:
         """The same library on air wavelengths (Ciddor 1996).
 
         Wavelengths below 2000 Angstrom stay in vacuum, as is usual. The flux density rises by the
@@ -227,7 +235,7 @@ class SSPLibrary:
             medium="air",
         )
 
-    def interpolate(self, age_yr, metallicity_dex):
+    def interpolate(self, age_yr: ArrayLike, metallicity_dex: ArrayLike) -> np.ndarray:
         """Spectrum of a population between the grid points.
 
         The flux is interpolated linearly in log10(age) and in [M/H].
@@ -249,7 +257,7 @@ class SSPLibrary:
         """
         return _bilinear(self.flux, self, age_yr, metallicity_dex)
 
-    def visual_light(self):
+    def visual_light(self) -> np.ndarray:
         """Mean flux in the V-band window of the package, L_sun/Angstrom per M_sun formed, shape (n_met, n_age_ssp).
 
         Raises
@@ -271,7 +279,7 @@ class SSPLibrary:
         flux = np.concatenate([edges[..., :1], self.flux[..., inside], edges[..., 1:]], axis=-1)
         return np.trapezoid(flux, wave_aa, axis=-1) / (high - low)
 
-    def with_light_of(self, reference):
+    def with_light_of(self, reference: SSPLibrary) -> SSPLibrary:
         """The same spectra with the V-band light, and so the mass-to-light ratios, of another library.
 
         It gives levels to a library without any (``per_mass_formed`` False), and brings two libraries

@@ -80,12 +80,13 @@ def package_of(path):
 
 
 def at_import(tree):
-    """Statements that run when the module is imported: everything outside of functions."""
+    """Statements that run when the module is imported: everything outside of functions and of TYPE_CHECKING."""
     todo = [tree]
     while todo:
         node = todo.pop()
         yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for_types_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not for_types_only and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             todo.extend(ast.iter_child_nodes(node))
 
 

@@ -55,6 +55,30 @@ def test_an_unknown_name_is_an_attribute_error():
         sfh_cnn.SFHPredicter  # noqa: B018
 
 
+@pytest.mark.parametrize("thing", ["AgeGrid", "SFHMaps", "SFHPredictor", "SFHResult", "SSPLibrary", "citation"])
+def test_names_of_daily_use_carry_types(thing):
+    """Every argument and every return value; mypy checks that they are right."""
+    public = getattr(sfh_cnn, thing)
+    functions = [public] if inspect.isfunction(public) else [public.__init__]
+    for name, member in vars(public).items() if inspect.isclass(public) else ():
+        if not name.startswith("_"):
+            functions.append(getattr(member, "fget", getattr(member, "func", getattr(member, "__func__", member))))
+    for function in filter(inspect.isfunction, functions):
+        if function.__code__.co_filename == "<string>":
+            continue  # made by dataclass
+        names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+        assert set(function.__annotations__) == {*names, "return"}, function.__qualname__
+
+
+def test_types_are_those_of_plotting_functions_too():
+    """A figure or a dictionary of artists, from a result and an axes."""
+    from sfh_cnn import plotting
+
+    for name in plotting.__all__:
+        if name.startswith("plot_") and name not in ("plot_style", "plot_viewer"):
+            assert "return" in getattr(plotting, name).__annotations__, name
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_docstrings_describe_the_signature(room):
     """There is a docstring; if it lists parameters, they are those of the signature, in its order."""

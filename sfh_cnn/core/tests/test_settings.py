@@ -15,7 +15,7 @@ def test_defaults_ask_for_nothing_special():
 
 
 def test_a_value_holds_inside_its_block():
-    """astropy's way of changing a setting for a while."""
+    """The way of astropy to change a setting for a while."""
     with conf.set_temp("batch_size", 7):
         assert conf.batch_size == 7
     assert conf.batch_size == 128
