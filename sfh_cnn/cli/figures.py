@@ -12,25 +12,48 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 _DPI = 200
 
 
-@click.command(epilog=examples("sfh-cnn plot galaxy_sfh.fits -o galaxy_amr.pdf --kind amr"))
+@click.command(
+    epilog=examples(
+        "sfh-cnn plot galaxy_sfh.fits -o galaxy_amr.pdf --kind amr",
+        "sfh-cnn plot maps.fits --html maps.html --cube cube.fits --ebv 0.03",
+    )
+)
 @click.argument("result_file", metavar="RESULT")
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="Picture: .png, .pdf or .svg.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Picture: .png, .pdf or .svg.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False), help="Maps: page for a browser; a click shows a bin's history."
+)
+@click.option("--cube", metavar="CUBE", help="For --html: the cube of the maps, to show its spectra on the page.")
+@click.option("--ebv", type=float, help="For --cube: the foreground E(B-V) that predict was given, mag.")
 @click.option(
     "--kind",
     type=click.Choice(["summary", "sfh", "amr", "corner", "maps"]),
     help="[default: maps for a file of maps, else summary]",
 )
 @click.option("--index", type=click.IntRange(min=0), help="Which spectrum, from 0; by default all, on pages of a .pdf.")
-@click.option("--network", metavar="NAME|FILE", help="Network of the result, for corner plots without stored draws.")
+@click.option("--network", metavar="NAME|FILE", help="Network of the result, for draws and spectra.")
 @common("overwrite", "json")
-def plot(result_file, output, kind, index, network, overwrite, as_json):
+def plot(result_file, output, html, cube, ebv, kind, index, network, overwrite, as_json):
     """Draw a result that 'sfh-cnn predict -o' wrote."""
-    refuse_existing(overwrite, output)
+    if not (output or html):
+        raise click.UsageError("Missing option '-o' / '--output', or '--html' for a page of maps.")
+    if (cube or ebv is not None) and not (html and cube):
+        raise click.UsageError("--cube is for --html, and --ebv for --cube")
+    refuse_existing(overwrite, output, html)
     check_figure(output)
-    maps = _read_maps(result_file) if kind in (None, "maps") else None
+    maps = _read_maps(result_file) if html or kind in (None, "maps") else None
+    if html:
+        if maps is None:
+            raise click.BadParameter(f"{result_file} holds no maps", param_hint="--html")
+        _write_page(maps, html, cube, ebv, network, overwrite)
+        say(f"Wrote {html}")
+        if not output:
+            if as_json:
+                echo_json({"input": result_file, "page": html})
+            return
     if kind == "maps" and maps is None:
         raise click.BadParameter(f"{result_file} holds no maps", param_hint="--kind")
-    if maps is not None:
+    if maps is not None and kind in (None, "maps"):
         from sfh_cnn.plotting import plot_maps
 
         figures = [plot_maps(maps)]
@@ -40,6 +63,18 @@ def plot(result_file, output, kind, index, network, overwrite, as_json):
     say(f"Wrote {output}")
     if as_json:
         echo_json({"input": result_file, "output": output})
+
+
+def _write_page(maps, path, cube, ebv, network, overwrite):
+    from sfh_cnn.plotting import write_viewer
+
+    if cube:
+        from sfh_cnn.prediction import attach_spectra
+
+        from .spectra import load_predictor
+
+        maps = attach_spectra(load_predictor(network or maps.contract.name), maps, cube, ebv=ebv)
+    write_viewer(maps, path, overwrite=overwrite)
 
 
 def _read_maps(path):

@@ -3,7 +3,9 @@
 import json
 
 import astropy.units as u
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.examples import load_example_spectrum
@@ -59,3 +61,53 @@ def test_a_file_that_is_no_result_is_refused(refused, tmp_path):
     foreign.write_text("no FITS")
     assert "does not exist" in refused("plot", tmp_path / "missing.fits", "-o", tmp_path / "x.png")[0]
     assert "foreign.fits" in refused("plot", foreign, "-o", tmp_path / "x.png")[0]
+
+
+@pytest.fixture(scope="session")
+def maps_of_cube(tmp_path_factory, network_file):
+    """Maps of a cube of six spaxels, and the cube."""
+    folder = tmp_path_factory.mktemp("maps")
+    wave = np.arange(4750.0, 6150.0, 5.0)
+    flux = 300 + 20 * np.sin(wave / 40)[:, None, None] * np.ones((2, 3))
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "AWAV", "CUNIT3": "Angstrom"})
+    header.update({"CRVAL3": wave[0], "CD3_3": 5.0, "CRPIX3": 1.0, "CD1_1": -5e-5, "CD2_2": 5e-5, "CRVAL1": 40.0})
+    header["BUNIT"] = "10**(-20)*erg/s/cm**2/Angstrom"
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(flux, header, name="DATA"),
+        fits.ImageHDU(0 * flux + 25, header, name="STAT"),
+    ]
+    fits.HDUList(hdus).writeto(folder / "cube.fits")
+    predictor = SFHPredictor.from_file(network_file)
+    predictor.predict_cube(folder / "cube.fits", redshift=0.005, output=folder / "maps.fits", snr_cut=0)
+    return folder / "maps.fits", folder / "cube.fits"
+
+
+def test_page_of_maps(run, tmp_path, maps_of_cube, network_file):
+    """With the spectra of the cube, and without; a picture beside it if asked for."""
+    maps, cube = maps_of_cube
+    run("plot", maps, "--html", tmp_path / "bare.html")
+    run(
+        "plot",
+        maps,
+        "--html",
+        tmp_path / "full.html",
+        "--cube",
+        cube,
+        "--network",
+        network_file,
+        "-o",
+        tmp_path / "m.png",
+    )
+    assert '"spectra":null' in (tmp_path / "bare.html").read_text()
+    assert '"spectra":{"n":' in (tmp_path / "full.html").read_text()
+    assert (tmp_path / "m.png").is_file()
+
+
+def test_pages_that_cannot_be_written(refused, tmp_path, maps_of_cube, result_file):
+    """Spectra, no output, a cube without a page."""
+    page = tmp_path / "page.html"
+    assert "holds no maps" in refused("plot", result_file, "--html", page)[0]
+    assert "Missing option" in refused("plot", maps_of_cube[0])[0]
+    assert "--cube is for --html" in refused("plot", maps_of_cube[0], "-o", tmp_path / "a.png", "--cube", "x.fits")[0]
+    assert not list(tmp_path.iterdir())
