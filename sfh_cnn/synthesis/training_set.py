@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import multiprocessing
 import time
@@ -203,13 +204,16 @@ class _Shard:
         ]
         arrays = {name: np.concatenate([chunk[name] for chunk in chunks])[: self.n] for name in chunks[0]}
         checksum = _checksum(arrays)
-        with atomic_write(self.folder / self.name, overwrite=True) as temporary, h5py.File(temporary, "w") as file:
+        image = io.BytesIO()  # through memory: HDF5 takes the process down when the disk is full
+        with h5py.File(image, "w") as file:
             for name, array in arrays.items():
                 # Chunks of about 1 MB; noise hardly compresses, truth and masks do.
                 rows = min(len(array), max(1, 2**20 // array[:1].nbytes))
                 file.create_dataset(name, data=array, chunks=(rows, *array.shape[1:]), compression="lzf", shuffle=True)
             file.attrs["sha256"] = checksum
             file.attrs["code_version"] = __version__
+        with atomic_write(self.folder / self.name, overwrite=True) as temporary:
+            temporary.write_bytes(image.getbuffer())
         return checksum
 
     def kept(self):
