@@ -4,8 +4,8 @@ import doctest
 
 import pytest
 
-# what a build of the documentation leaves behind
-collect_ignore = ["docs/_build", "docs/reference/api", "docs/tutorials"]
+# what a build of the documentation leaves behind, and scripts that it runs
+collect_ignore = ["docs/_build", "docs/reference/api", "docs/tutorials", "docs/figures"]
 
 
 @pytest.fixture(autouse=True)
