@@ -44,6 +44,7 @@ _MAX_KEPT = 1000
 @click.option("--medium", type=click.Choice(["air", "vacuum"]), help="Of the wavelengths, if the file does not say.")
 @click.option("--format", "format_name", help="Format of the spectra as specutils calls it. [default: recognised]")
 @click.option("--plot", "figure", type=click.Path(dir_okay=False), help="Picture (.png, .pdf); several spectra: .pdf.")
+@click.option("--refine", is_flag=True, help="Sample the exact posterior: slow, needs the network's stellar libraries.")
 @click.option("--draws", type=click.IntRange(min=0), default=0, help="Posterior draws to store per spectrum.")
 @click.option("--device", help="Device of torch, such as cuda. [default: that of the settings, or cpu]")
 @click.option("--bins", metavar="FILE", help="Cube: its bins, from MAPS of PHANGS-MUSE or MaNGA, nGIST, or an image.")
@@ -51,7 +52,7 @@ _MAX_KEPT = 1000
 @click.option("--target-snr", type=float, help="Cube: make bins of this S/N per pixel.")
 @click.option("--scheduler", metavar="ADDRESS", help="Cube: Dask scheduler whose workers do the blocks.")
 @click.option("--manifest", metavar="FILE", help="Instead of INPUT: table of cubes with their outputs and options.")
-@common("network", "threads", "overwrite", "json")
+@common("network", "threads", "library", "overwrite", "json")
 def predict(
     inputs,
     output,
@@ -63,6 +64,7 @@ def predict(
     medium,
     format_name,
     figure,
+    refine,
     draws,
     device,
     bins,
@@ -72,6 +74,7 @@ def predict(
     manifest,
     network,
     threads,
+    library_paths,
     overwrite,
     as_json,
 ):
@@ -99,6 +102,8 @@ def predict(
     check_figure(figure, many=len(inputs) > 1)
     options = {"ebv": ebv, "calibration_error": calibration_error, "medium": medium, "distance": _distance(distance)}
     if _is_cube(inputs):
+        if refine:
+            raise click.UsageError("--refine is for spectra, not for a cube")
         if not output or photometry or draws or format_name:
             raise click.UsageError(
                 "a cube needs -o FILE.fits and takes no --photometry, --draws or --format; see 'sfh-cnn plot'"
@@ -120,6 +125,8 @@ def predict(
         spectra if len(spectra) > 1 else spectra[0],
         photometry=_read_photometry(photometry),
         redshift=list(redshift) if len(redshift) > 1 else next(iter(redshift), None),
+        refine=refine,
+        libraries=dict(entry.partition("=")[::2] for entry in library_paths) or None,
         **options,
     )
     result.meta["input"] = ", ".join(inputs)

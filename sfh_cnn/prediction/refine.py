@@ -167,7 +167,7 @@ def _libraries(contract, names, places):
         except (SFHCNNError, ImportError) as err:
             raise SFHCNNError(
                 f"refine=True needs the stellar libraries of network {contract.name!r} and {name!r} is not to be had "
-                f"({err}); say where it lies with libraries={{{name!r}: PATH}}"
+                f"({err}); say where it lies with libraries={{{name!r}: PATH}}, or --library {name}=PATH"
             ) from err
         if library.sha256 != record["sha256"]:
             raise SFHCNNError(

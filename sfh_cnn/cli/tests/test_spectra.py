@@ -220,3 +220,12 @@ def test_a_file_that_is_no_network_is_refused(refused, tmp_path, content):
     path = tmp_path / "network.pt"
     path.write_bytes(content)
     assert "not a network" in refused("predict", "example", "--network", path)[0]
+
+
+def test_refining_asks_for_the_library(refused, network_file, cube_file):
+    """In one line that says how to name its place; a cube is not refined."""
+    line, _ = refused("predict", "example", "--network", network_file, "--refine")
+    assert "--library toy=PATH" in line
+    line, code = refused("predict", cube_file, "--network", network_file, "--refine", "-o", "maps.fits")
+    assert "not for a cube" in line
+    assert code == 2

@@ -1,0 +1,94 @@
+"""Refinement end to end: draws of the exact posterior, their record, and what is missing or wrong."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sfh_cnn import SFHPredictor, SFHResult
+from sfh_cnn.core import SFHCNNError
+from sfh_cnn.prediction import refine
+from sfh_cnn.tests.small import small_library
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few particles and sweeps."""
+    monkeypatch.setattr(refine, "_N_START", 128)
+    monkeypatch.setattr(refine, "_N_PARTICLE", 32)
+    monkeypatch.setattr(refine, "_N_SWEEP", 2)
+    monkeypatch.setattr(refine, "_N_FINAL", 16)
+
+
+def refined(predictor, spectrum, **settings):
+    """Predict and refine with the library of the small network."""
+    return predictor.predict(spectrum, refine=True, libraries={"toy": small_library()}, **settings)
+
+
+def test_a_refined_result_follows_its_draws(predictor, observed, quick, monkeypatch, tmp_path):
+    """Point values, intervals and draws are those of the exact posterior, in files, too."""
+    monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", 0)
+    result = refined(predictor, observed.spectrum(0))
+    assert result.effective_sample_size > 0
+    assert "LOW_SAMPLE_SIZE" not in result.flag_names()
+    draws = result.draws(refine.N_DRAW)
+    assert_allclose(result.mass_fraction.value, draws.mass_fraction.value.mean(axis=0), atol=1e-5)
+    assert_allclose(result.mass_weighted_log_age.value, np.median(draws.mass_weighted_log_age.value), atol=1e-4)
+    lower, upper = (bound.value for bound in result.interval("light_weighted_metallicity"))
+    drawn = draws.light_weighted_metallicity.value
+    assert_allclose(np.mean((drawn >= lower) & (drawn <= upper)), 0.68, atol=0.02)
+    result.write(tmp_path / "refined.fits")
+    again = predictor.attach(SFHResult.read(tmp_path / "refined.fits"))
+    assert_array_equal(again.draws(200).a_v.value, result.draws(200).a_v.value)
+    assert again.effective_sample_size == result.effective_sample_size
+    with pytest.raises(SFHCNNError, match="as every refined result does"):
+        result.draws(refine.N_DRAW + 1)
+
+
+def test_exact_draws_describe_the_spectrum(predictor, observed, quick, monkeypatch):
+    """An untrained network knows nothing of the mean age; its exact posterior is narrow and near the truth."""
+    monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", 0)
+    plain = predictor.predict(observed.spectrum([0, 1]), calibration_error=0.0)
+    exact = refined(predictor, observed.spectrum([0, 1]), calibration_error=0.0)
+    for name in ("light_weighted_log_age", "light_weighted_metallicity"):
+        lower, upper = exact.interval(name)
+        plain_lower, plain_upper = plain.interval(name)
+        assert np.all(upper.value - lower.value < plain_upper.value - plain_lower.value)
+
+
+def test_too_few_effective_draws_keep_the_answer_of_the_network(predictor, observed, quick, monkeypatch):
+    """With a flag that says so."""
+    monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", np.inf)
+    plain, kept = predictor.predict(observed.spectrum(0)), refined(predictor, observed.spectrum(0))
+    assert "LOW_SAMPLE_SIZE" in kept.flag_names()
+    assert_array_equal(kept.arrays["mass_fraction"], plain.arrays["mass_fraction"])
+    assert_array_equal(kept.arrays["q_a_v"], plain.arrays["q_a_v"])
+    assert_allclose(kept.draws(500).a_v.value.std(), plain.draws(500).a_v.value.std(), rtol=0.3)
+
+
+def test_what_was_not_refined_says_so(predictor, observed):
+    """Asking for its effective sample size is an error."""
+    with pytest.raises(SFHCNNError, match="refine=True"):
+        _ = predictor.predict(observed.spectrum(0)).effective_sample_size
+
+
+def test_a_missing_library_is_one_clear_error(predictor, observed):
+    """Before anything is computed."""
+    with pytest.raises(SFHCNNError, match=r"needs the stellar libraries.*'toy' is not to be had.*libraries="):
+        predictor.predict(observed.spectrum(0), refine=True)
+
+
+def test_another_library_is_an_error(predictor, observed):
+    """Its hash is not that of the card."""
+    other = dataclasses.replace(small_library(), flux=small_library().flux * 1.01)
+    with pytest.raises(SFHCNNError, match="SHA-256"):
+        predictor.predict(observed.spectrum(0), refine=True, libraries={"toy": other})
+    with pytest.raises(SFHCNNError, match="was not trained with elsewhere"):
+        predictor.predict(observed.spectrum(0), refine=True, libraries={"elsewhere": other})
+
+
+def test_released_network_names_the_library_that_lacks():
+    """E-MILES comes with no package."""
+    with pytest.raises(SFHCNNError, match="e-miles"):
+        refine.Refiner(SFHPredictor.pretrained("phangs-muse-hst").contract)
