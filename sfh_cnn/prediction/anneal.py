@@ -1,4 +1,4 @@
-"""Annealed importance sampling: from draws of the prior to draws of the posterior, and how many they are worth."""
+"""Sequential Monte Carlo: from draws of the prior to draws of the posterior, and how many they are worth."""
 
 from typing import NamedTuple
 
