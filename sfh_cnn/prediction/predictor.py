@@ -246,6 +246,8 @@ class SFHPredictor:
             If a unit is missing or cannot be converted.
         """
         refiner = Refiner(self.contract, libraries) if refine else None  # a missing library is said at once
+        if batch_size is not None and batch_size < 1:
+            raise SFHCNNError(f"batch_size must be positive, got {batch_size}")
         spectra = open_spectra(spectrum, uncertainty=uncertainty, mask=mask, redshift=redshift, medium=medium)
         n_spec = len(spectra)
         redshift = spectra.redshift
@@ -510,7 +512,10 @@ def _per_spectrum(value, n_spec, name):
     """A number or one per spectrum, as an array (n_spec,)."""
     if hasattr(value, "unit"):
         value = to_plain(value, u.dimensionless_unscaled if value.unit != u.mag else u.mag, name)
-    value = np.asarray(value, dtype=float)
+    try:
+        value = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as err:
+        raise SFHCNNError(f"{name} needs one number or {n_spec}, one per spectrum; got {value!r}") from err
     if value.shape not in ((), (1,), (n_spec,)):
         raise SFHCNNError(f"{name} needs one value or {n_spec}, one per spectrum; got shape {value.shape}")
     return np.broadcast_to(value, (n_spec,)).copy()

@@ -254,10 +254,15 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
     else:
         raise SFHCNNError("the spectral axis is not monotonic (or not finite); sort it and remove repeated wavelengths")
 
-    def to_rows(array):
+    def to_rows(array, name="flux"):
         if array is None:
             return None
-        array = np.broadcast_to(array, spectrum.flux.shape)
+        try:
+            array = np.broadcast_to(array, spectrum.flux.shape)
+        except ValueError as err:
+            raise SFHCNNError(
+                f"{name} has shape {np.shape(array)}, the flux {spectrum.flux.shape}; they must agree"
+            ) from err
         return np.atleast_2d(np.moveaxis(array, axis, -1))[:, order]
 
     unit, per = strip_solid_angle(spectrum.flux.unit)
@@ -269,7 +274,11 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
     array, to_std, factor = _uncertainty(uncertainty, spectrum.flux.unit)
     mask = spectrum.mask if mask is None else mask
     if mask is not None:
-        mask = np.asarray(mask, dtype=bool)
+        mask = np.asarray(mask)
+        if mask.dtype.kind not in "biuf":
+            raise SFHCNNError(f"mask must be an array of bool, True where a pixel is bad, got {mask.dtype}")
+        mask = mask != 0
+        to_rows(mask, "mask")
         if mask.mean() > _SUSPECT_MASK_SHARE:
             log.warning(
                 f"the mask marks {100 * mask.mean():.0f} per cent of the pixels as bad; True means bad here: "
@@ -282,7 +291,7 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
         rows,
         to_rows(masked),
         scale,
-        to_rows(array),
+        to_rows(array, "uncertainty"),
         to_std,
         None if array is None else scale * factor,
         _find_redshift(spectrum, redshift, len(rows)),
@@ -395,7 +404,10 @@ def _plain_redshift(redshift):
     unit = getattr(redshift, "unit", None)
     if unit is not None and unit.is_equivalent(u.km / u.s):
         raise SFHCNNError("redshift is a velocity; give the redshift itself (v / c for an optical velocity)")
-    return np.asarray(getattr(redshift, "value", redshift), dtype=float)
+    try:
+        return np.asarray(getattr(redshift, "value", redshift), dtype=float)
+    except (TypeError, ValueError) as err:
+        raise SFHCNNError(f"redshift must be a number, or one for each spectrum, got {redshift!r}") from err
 
 
 def _find_redshift(spectrum, redshift, n_spec):
