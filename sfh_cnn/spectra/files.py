@@ -191,6 +191,7 @@ def _read_sdss(hdus, coadd):
 
 def _read_muse_spectrum(path, hdus):
     from astropy.wcs import WCS
+
     header = hdus["DATA"].header
     if "BUNIT" not in header:
         raise SFHCNNError(f"{path} has no BUNIT; add it to DATA, such as '1e-20 erg / (s cm2 Angstrom)'")

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from sfh_cnn.cli.main import main
 from sfh_cnn.core import config_to_dict
-from sfh_cnn.ssp import register_reader, toy_ssp_library
+from sfh_cnn.ssp import readers, register_reader, toy_ssp_library
 from sfh_cnn.tests.small import small_config, small_library, write_small_artifact
 
 
@@ -57,14 +57,17 @@ def refused():
     return fail
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def toy_reader():
     """The made-up library under the name that the configuration has, and one with other pixels."""
     register_reader("toy", small_library)
     register_reader("other-toy", lambda: toy_ssp_library(step_aa=2.5))
+    yield
+    for name in ("toy", "other-toy"):
+        del readers._READERS[name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def config_file(tmp_path_factory, toy_reader):
     """Configuration of a run of ten steps."""
     path = tmp_path_factory.mktemp("config") / "small.toml"
@@ -72,7 +75,7 @@ def config_file(tmp_path_factory, toy_reader):
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network_file(tmp_path_factory):
     """A released network, not trained."""
     return write_small_artifact(tmp_path_factory.mktemp("network") / "small.pt")

@@ -11,7 +11,7 @@ from sfh_cnn import SFHPredictor
 from sfh_cnn.examples import load_example_spectrum
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def result_file(tmp_path_factory, network_file):
     """Two spectra, without stored draws."""
     result = SFHPredictor.from_file(network_file).predict([load_example_spectrum()] * 2, distance=350 * u.Mpc)
@@ -63,7 +63,7 @@ def test_a_file_that_is_no_result_is_refused(refused, tmp_path):
     assert "foreign.fits" in refused("plot", foreign, "-o", tmp_path / "x.png")[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def maps_of_cube(tmp_path_factory, network_file):
     """Maps of a cube of six spaxels, and the cube."""
     folder = tmp_path_factory.mktemp("maps")

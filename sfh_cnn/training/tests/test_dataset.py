@@ -35,6 +35,7 @@ def test_every_mock_comes_once_and_chunks_are_shuffled():
     assert numbers[:3].flatten().tolist() != list(range(12))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where there is but one core
 @pytest.mark.parametrize("n_worker", [1, 2])
 def test_workers_do_not_change_the_stream(n_worker):
     """Nor its noise."""
