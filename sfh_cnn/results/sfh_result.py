@@ -623,9 +623,6 @@ class SFHResult(DerivedQuantities):
     ) -> None:
         """Write to FITS, ECSV or ASDF, as the suffix of ``path`` says.
 
-        The formats are those that astropy's registry (`astropy.io.registry`) has for this class; others can be
-        registered.
-
         Parameters
         ----------
         path : str or `pathlib.Path`
@@ -647,6 +644,11 @@ class SFHResult(DerivedQuantities):
             If the file exists and ``overwrite`` is False.
         SFHCNNError
             If the suffix or the format is unknown.
+
+        Notes
+        -----
+        The formats are those that astropy's registry (`astropy.io.registry`) has for this class; others can be
+        registered.
         """
         from .result_files import write_result
 
@@ -672,6 +674,10 @@ class SFHResult(DerivedQuantities):
         ------
         SFHCNNError
             If the file holds no result, or one of another format version.
+
+        Notes
+        -----
+        The formats are those that astropy's registry has for this class, as for `write`.
         """
         from .result_files import read_result
 
