@@ -44,6 +44,7 @@ _MAX_KEPT = 1000
 @click.option("--medium", type=click.Choice(["air", "vacuum"]), help="Of the wavelengths, if the file does not say.")
 @click.option("--format", "format_name", help="Format of the spectra as specutils calls it. [default: recognised]")
 @click.option("--plot", "figure", type=click.Path(dir_okay=False), help="Picture (.png, .pdf); several spectra: .pdf.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Cube: page for a browser, see 'sfh-cnn plot'.")
 @click.option("--refine", is_flag=True, help="Sample the exact posterior: slow, needs the network's stellar libraries.")
 @click.option("--draws", type=click.IntRange(min=0), default=0, help="Posterior draws to store per spectrum.")
 @click.option("--device", help="Device of torch, such as cuda. [default: that of the settings, or cpu]")
@@ -64,6 +65,7 @@ def predict(
     medium,
     format_name,
     figure,
+    html,
     refine,
     draws,
     device,
@@ -98,7 +100,7 @@ def predict(
         raise click.UsageError("Missing argument 'INPUT...'.")
     if len(redshift) not in (0, 1, len(inputs)):
         raise click.UsageError(f"--redshift was given {len(redshift)} times for {len(inputs)} spectra")
-    refuse_existing(overwrite, output, figure)
+    refuse_existing(overwrite, output, figure, html)
     check_figure(figure, many=len(inputs) > 1)
     options = {"ebv": ebv, "calibration_error": calibration_error, "medium": medium, "distance": _distance(distance)}
     if _is_cube(inputs):
@@ -112,13 +114,15 @@ def predict(
         cube = {"redshift": next(iter(redshift), None), "bins": bins, "velocity": velocity, "target_snr": target_snr}
         cube["scheduler"] = scheduler
         maps = _predict_cube(predictor, inputs[0], output, figure, overwrite, {**options, **cube})
+        if html:
+            _write_page(predictor, maps, inputs[0], html, overwrite, options)
         if as_json:
             echo_json(maps_to_json(maps, inputs[0], output))
         else:
             click.echo(repr(maps))
         return
-    if bins or velocity or target_snr or scheduler:
-        raise click.UsageError("--bins, --velocity, --target-snr and --scheduler are for a cube")
+    if bins or velocity or target_snr or scheduler or html:
+        raise click.UsageError("--bins, --velocity, --target-snr, --scheduler and --html are for a cube")
     predictor = load_predictor(network, device, threads)
     spectra = [_read(name, format_name) for name in inputs]
     result = predictor.predict(
@@ -191,6 +195,16 @@ def _predict_cube(predictor, cube, output, figure, overwrite, options):
         save_figures([plot_maps(maps)], figure, overwrite)
         say(f"Wrote {figure}")
     return maps
+
+
+def _write_page(predictor, maps, cube, path, overwrite, options):
+    """With the spectra of the bins, summed again."""
+    from sfh_cnn.plotting import write_viewer
+    from sfh_cnn.prediction import attach_spectra
+
+    maps = attach_spectra(predictor, maps, cube, ebv=options["ebv"], medium=options["medium"])
+    write_viewer(maps, path, overwrite=overwrite)
+    say(f"Wrote {path}")
 
 
 def _refuse_beside_manifest():

@@ -152,7 +152,8 @@ def cube_file(tmp_path):
 def test_a_cube_makes_maps(run, tmp_path, network_file, cube_file):
     """Each spaxel has the numbers of its spectrum; the maps go into a picture, by predict and by plot."""
     output, options = tmp_path / "maps.fits", ("--network", network_file, "--redshift", "0.0858")
-    text = run("predict", cube_file, *options, "-o", output, "--plot", tmp_path / "first.png", "--json")
+    extra = ("--plot", tmp_path / "first.png", "--html", tmp_path / "page.html")
+    text = run("predict", cube_file, *options, "-o", output, *extra, "--json")
     run("plot", output, "-o", tmp_path / "second.png")
     maps, printed = SFHMaps.read(output), json.loads(text)
     assert printed["shape"] == [2, 2]
@@ -164,12 +165,13 @@ def test_a_cube_makes_maps(run, tmp_path, network_file, cube_file):
     assert_allclose(maps.mass_weighted_log_age.value, [[expected, expected], [expected, np.nan]], atol=1e-3)
     for name in ("first.png", "second.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert '"spectra":{"n":' in (tmp_path / "page.html").read_text()
 
 
 def test_options_of_cubes_and_of_spectra_do_not_mix(refused, tmp_path, network_file, cube_file):
     """What would be ignored is refused."""
     cases = [[cube_file], [cube_file, "-o", tmp_path / "m.fits", "--draws", 5], ["example", "--target-snr", 10]]
-    cases += [["example", "--scheduler", "tcp://localhost:8786"]]
+    cases += [["example", "--scheduler", "tcp://localhost:8786"], ["example", "--html", tmp_path / "page.html"]]
     for arguments in cases:
         line, code = refused("predict", *arguments, "--network", network_file)
         assert "cube" in line
