@@ -71,7 +71,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(predictor, artifact_path, tmp_path):
     """
     for name in (output, tmp_path / "whole.fits"):
         again = start(code, artifact_path, tmp_path / "cube.fits", REDSHIFT, name)
-        assert again.wait(timeout=300) == 0, again.communicate()
+        _, messages = again.communicate(timeout=300)
+        assert again.returncode == 0, messages
     resumed, whole = SFHMaps.read(output), SFHMaps.read(tmp_path / "whole.fits")
     for key, value in whole.result.arrays.items():
         assert_array_equal(resumed.result.arrays[key], value, err_msg=key)
@@ -124,4 +125,5 @@ def test_a_cube_larger_than_its_share_of_memory(artifact_path, tmp_path, target_
     assert process.returncode == 0, errors
     peak, n_spec, _ = json.loads(printed.splitlines()[-1])
     assert peak < 1.3e9
-    assert n_spec == 1200 if target_snr is None else 10 < n_spec < 120
+    # A spaxel has S/N 50, so that a bin needs a hundred of them.
+    assert n_spec == 1200 if target_snr is None else 6 <= n_spec <= 12
