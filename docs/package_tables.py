@@ -130,11 +130,19 @@ def card(predictor):
         ("Velocity dispersion", extent("velocity_dispersion_kms", " km/s")),
         ("Calibration error", extent("calibration_error")),
         ("Shortest coverage", f"{100 * domain['min_coverage']:.0f} per cent of the wavelengths"),
-        ("Training", f"{training['n_mocks_seen']:,} mocks, each seen once; seed {training['seed']}"),
+        ("Training", " ".join(training_text(training))),
         ("Code", f"sfh_cnn {training['code_version']}, {training['machine']}, released {training['released']}"),
         ("SHA-256 of the file", f"``{predictor.sha256[:32]}...``"),
     ]
     return table(("Item", "Value"), rows, "25 75")
+
+
+def training_text(training):
+    """Sentences on how a network was trained."""
+    start = f", from the weights of ``{training['started_from']}``" if "started_from" in training else ""
+    yield f"{training['n_mocks_seen']:,} mocks, each seen once, seed {training['seed']}{start}."
+    if "note" in training:
+        yield training["note"]
 
 
 class FlagTable(SphinxDirective):
