@@ -19,7 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sfh_cnn.core import ModelContract, NetworkFileError, atomic_write, build_config, config_to_dict, sha256_of
+from sfh_cnn.core import (
+    ModelContract,
+    NetworkFileError,
+    SFHCNNError,
+    atomic_write,
+    build_config,
+    config_to_dict,
+    sha256_of,
+)
 from sfh_cnn.core.constants import NETWORK_FORMAT_VERSION
 
 from .config import NetworkConfig
@@ -155,6 +163,8 @@ def load_artifact(path, device="cpu", scripted=False):
         If the file is not a network of this format version, is truncated or does not fit its card.
     FileNotFoundError
         If there is no such file.
+    SFHCNNError
+        If there is no such device.
     """
     path = Path(path)
     if not path.is_file():
@@ -166,7 +176,11 @@ def load_artifact(path, device="cpu", scripted=False):
     # Whatever else a damaged or hostile file makes fail on the way, the user needs one clear answer.
     except Exception as err:
         raise NetworkFileError(f"{path} is not a network that sfh_cnn released, or it is damaged: {err}") from err
-    released.eval().requires_grad_(False).to(device)
+    released.eval().requires_grad_(False)
+    try:
+        released.to(device)
+    except (AssertionError, NotImplementedError, RuntimeError) as err:  # torch has no class for it
+        raise SFHCNNError(f"device {str(device)!r} cannot be used here: {err}; take 'cpu'") from err
     program = _load_program(path, device) if scripted else None
     return Artifact(released.network, released.templates, contract, config, sha256_of(path), program)
 
@@ -206,7 +220,8 @@ def _read(path):
         if expected != {name: entry["shape"] for name, entry in index.items()}:
             raise NetworkFileError("the weights do not fit the card")
         state = {name: _weight(name, entry, member) for name, entry in index.items()}
-    released = build()
+    with torch.random.fork_rng(devices=()):  # layers begin with random weights: not at the cost of the user's numbers
+        released = build()
     released.load_state_dict(state)
     return contract, released, config
 
