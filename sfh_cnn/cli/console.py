@@ -22,7 +22,7 @@ class Commands(click.Group):
         try:
             with _messages_on_stderr():
                 return super().invoke(ctx)
-        except (ValueError, OSError, ImportError) as err:
+        except (ValueError, TypeError, OSError, ImportError) as err:
             if ctx.params["debug"] or not _is_about_input(err):
                 raise
             raise click.ClickException(_one_line(err)) from err
@@ -35,7 +35,8 @@ def _is_about_input(err):
 
     if isinstance(err, BrokenPipeError):
         return False
-    return not isinstance(err, ValueError) or isinstance(err, (SFHCNNError, u.UnitsError))
+    # astropy's errors of units are TypeErrors or ValueErrors
+    return isinstance(err, (OSError, ImportError, SFHCNNError, u.UnitsError))
 
 
 def _one_line(err):
