@@ -97,7 +97,7 @@ class SpectrumLikelihood:
 
         Parameters
         ----------
-        history, dust
+        history, dust : dict
             As `~sfh_cnn.synthesis.MockGenerator.spectra` takes them.
 
         Returns

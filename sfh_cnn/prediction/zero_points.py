@@ -96,7 +96,7 @@ def register_images(cube, images, variance=None, min_coverage=0.7, max_shift=10)
 
     Parameters
     ----------
-    cube, images, variance, min_coverage
+    cube, images, variance, min_coverage : object
         As for `zero_point_ratios`; images without their background subtracted, as they are.
     max_shift : int, optional
         In spaxels along each axis.

@@ -90,7 +90,7 @@ class _UnreadSpectra:
 
     Parameters
     ----------
-    wave_aa, redshift, medium, scalar, relative, per
+    wave_aa, redshift, medium, scalar, relative, per : object
         As in `ObservedSpectra`.
     rows : ndarray, shape (n_spec, n_wave_obs)
         Flux as it came, a view.
@@ -98,7 +98,7 @@ class _UnreadSpectra:
         True marks bad pixels.
     scale : float or ndarray, shape (n_wave_obs,)
         Factor to the house unit.
-    err_rows, to_std, err_scale
+    err_rows, to_std, err_scale : object
         The same for uncertainties, with the function that makes them standard deviations; or Nones.
     """
 
@@ -183,7 +183,7 @@ def open_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium
 
     Parameters
     ----------
-    spectrum, uncertainty, mask, redshift, medium
+    spectrum, uncertainty, mask, redshift, medium : object
         As in `read_spectra`.
 
     Returns

@@ -67,7 +67,7 @@ def open_spectrum_file(path, format=None):  # noqa: A002
 
     Parameters
     ----------
-    path, format
+    path, format : str
         As in `read_spectrum_file`.
 
     Returns
