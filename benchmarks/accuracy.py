@@ -40,8 +40,9 @@ from specutils import Spectrum
 from threadpoolctl import threadpool_limits
 
 from sfh_cnn import AgeGrid, SFHPredictor
+from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.ssp import SSPLibrary
-from sfh_cnn.synthesis import InstrumentConfig
+from sfh_cnn.synthesis import DustPrior, InstrumentConfig, MockGenerator, ObservationConfig, SynthesisConfig
 
 MEANS = {
     "light_weighted_log_age": "Log age, light",
@@ -77,6 +78,51 @@ def predict(predictor, mocks, bands=True, calibration_error=0.0, wave_range_aa=N
         photometry[f"{name}_err"] = mocks["band_flux_err"][:, i] * UNIT
     options = {"redshift": mocks["redshift"], "calibration_error": calibration_error} | options
     return predictor.predict(spectrum, photometry, **options)
+
+
+def predict_own(predictor, mocks, wave_aa):
+    """Ask about mocks of a `MockGenerator` (arrays as of `chunk`, on the network's pixels) in the same way."""
+    spectra = [
+        Spectrum(
+            spectral_axis=wave_aa * (1 + mocks["redshift"][i]) * u.AA,
+            flux=mocks["flux"][i] * UNIT,
+            uncertainty=StdDevUncertainty(mocks["flux_err"][i] * UNIT),
+            mask=mocks["mask"][i],
+            meta={"medium": "air"},
+        )
+        for i in range(len(mocks["redshift"]))
+    ]
+    photometry = QTable()
+    for i, name in enumerate(predictor.contract.bands):
+        photometry[name] = mocks["band_flux"][:, i] * UNIT
+        photometry[f"{name}_err"] = mocks["band_flux_err"][:, i] * UNIT
+    return predictor.predict(
+        spectra, photometry, redshift=mocks["redshift"], calibration_error=mocks["calibration_error"]
+    )
+
+
+def own_mocks(n, seed):
+    """What the package itself makes of the settings of the set BC03; mocks and wavelengths."""
+    observation = ObservationConfig(
+        snr_range=(10, 100),
+        no_calibration_error_share=1.0,
+        right_error_share=1.0,
+        full_coverage_share=1.0,
+        masked_share=0.0,
+        emission_share=0.0,
+        band_error_range=(0.02, 0.1),
+        no_bands_share=0.0,
+        some_bands_share=0.0,
+        grey_mismatch=0.0,
+        zero_point_error=0.0,
+        velocity_error_kms=0.0,
+    )
+    # A seed that no network was trained with.
+    config = SynthesisConfig(observation=observation, dust=DustPrior(a_v_range=(0, 2)), seed=1000 + seed)
+    generator = MockGenerator(config)
+    mocks = generator.chunk(0, n)
+    mocks |= {name: mocks["scalars"][:, SCALAR_NAMES.index(name)] for name in MEANS}
+    return mocks, generator.wave_aa
 
 
 def answers_of(result):
@@ -217,6 +263,10 @@ def main():
             groups = groups_of(mocks)
             overall.append({"Network": network, "Mocks": name, **score(answers, mocks, groups["all"])})
             if name == "BC03":
+                own, wave_aa = own_mocks(args.n, args.seed)
+                answers_own = answers_of(predict_own(predictor, own, wave_aa))
+                row = {"Network": network, "Mocks": "the same, by this package"}
+                overall.append(row | score(answers_own, own, slice(None)))
                 by_group += [
                     {"Network": network, "Mocks": group, **score(answers, mocks, rows)}
                     for group, rows in groups.items()

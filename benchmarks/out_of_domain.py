@@ -14,16 +14,13 @@ import importlib.util
 import os
 from pathlib import Path
 
-import astropy.units as u
 import numpy as np
 import torch
-from accuracy import UNIT, load, mastar_of_mangadap, predict
+from accuracy import load, mastar_of_mangadap, predict, predict_own
 from astropy.io import fits
-from astropy.nddata import StdDevUncertainty
-from astropy.table import QTable, Table
+from astropy.table import Table
 from independent_mocks import C_KMS, WAVE_AA, MockMaker, observe, read_bc03, read_emiles, read_mastar
 from scipy.constants import c, h, k
-from specutils import Spectrum
 from threadpoolctl import threadpool_limits
 
 from sfh_cnn import SFHPredictor
@@ -160,22 +157,8 @@ def held_out(predictor, n, emiles, index=10_000):
     libraries = [SSPLibrary.read(paths.get(one["name"], one["name"])) for one in predictor.contract.libraries]
     generator = released_mocks(predictor.contract, libraries)
     mocks = generator.chunk(index, n)
-    spectra = [
-        Spectrum(
-            spectral_axis=generator.wave_aa * (1 + mocks["redshift"][i]) * u.AA,
-            flux=mocks["flux"][i] * UNIT,
-            uncertainty=StdDevUncertainty(mocks["flux_err"][i] * UNIT),
-            mask=mocks["mask"][i],
-            meta={"medium": "air"},
-        )
-        for i in range(n)
-    ]
-    bands = QTable()
-    for i, name in enumerate(predictor.contract.bands):
-        bands[name], bands[f"{name}_err"] = mocks["band_flux"][:, i] * UNIT, mocks["band_flux_err"][:, i] * UNIT
     mocks["light_weighted_log_age"] = mocks["scalars"][:, SCALAR_NAMES.index("light_weighted_log_age")]
-    options = {name: mocks[name] for name in ("redshift", "calibration_error")}
-    return mocks, predictor.predict(spectra, bands, **options)
+    return mocks, predict_own(predictor, mocks, generator.wave_aa)
 
 
 def row_of(name, result, mocks, has_truth):

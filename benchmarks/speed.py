@@ -72,26 +72,25 @@ class Report:
         return median
 
 
-def cpu_times(function, repeat=5):
-    """CPU seconds of each of some calls after a first one."""
+def times(function, clock, repeat=5):
+    """Seconds of a clock that each of some calls takes, after a first one."""
     function()
-    times = []
+    seconds = []
     for _ in range(repeat):
-        start = time.process_time()
+        start = clock()
         function()
-        times.append(time.process_time() - start)
-    return np.array(times)
+        seconds.append(clock() - start)
+    return np.array(seconds)
+
+
+def cpu_times(function, repeat=5):
+    """Of this process."""
+    return times(function, time.process_time, repeat)
 
 
 def wall_times(function, repeat=5):
-    """Wall seconds of each of some calls after a first one."""
-    function()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return np.array(times)
+    """As one waits."""
+    return times(function, time.perf_counter, repeat)
 
 
 def make_mocks():

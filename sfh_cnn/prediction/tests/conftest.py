@@ -8,6 +8,8 @@ from specutils import Spectrum
 from sfh_cnn import SFHPredictor
 from sfh_cnn.tests.small import small_generator, write_small_artifact
 
+from .mock_cube import make_mock_cube
+
 UNIT = u.Unit("erg / (s cm2 Angstrom)")
 
 
@@ -58,3 +60,15 @@ class Observations:
 def observed():
     """Spectra to predict from."""
     return Observations()
+
+
+@pytest.fixture(scope="module")
+def mock():
+    """A disc; do not change."""
+    return make_mock_cube()
+
+
+@pytest.fixture(scope="module")
+def path(mock, tmp_path_factory):
+    """The same in a file."""
+    return mock.write(tmp_path_factory.mktemp("cube") / "cube.fits")

@@ -8,13 +8,7 @@ from sfh_cnn.core import SFHCNNError
 from sfh_cnn.prediction import attach_spectra
 from sfh_cnn.prediction import bin_spectra as module
 
-from .mock_cube import REDSHIFT, WAVE_AA, make_mock_cube
-
-
-@pytest.fixture(scope="module")
-def mock():
-    """A disc; do not change."""
-    return make_mock_cube()
+from .mock_cube import REDSHIFT, WAVE_AA
 
 
 @pytest.fixture(scope="module")

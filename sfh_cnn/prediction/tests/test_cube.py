@@ -26,18 +26,6 @@ CLOSE = {"rtol": 2e-4, "atol": 2e-4}
 
 
 @pytest.fixture(scope="module")
-def mock():
-    """A disc; do not change."""
-    return make_mock_cube()
-
-
-@pytest.fixture(scope="module")
-def path(mock, tmp_path_factory):
-    """The same in a file."""
-    return mock.write(tmp_path_factory.mktemp("cube") / "cube.fits")
-
-
-@pytest.fixture(scope="module")
 def maps(predictor, path, mock):
     """All spaxels, each at its own velocity."""
     return predictor.predict_cube(

@@ -15,21 +15,9 @@ from sfh_cnn.prediction import cube as cube_module
 from sfh_cnn.prediction import cube_parts
 from sfh_cnn.spectra import open_cube
 
-from .mock_cube import N_X, N_Y, REDSHIFT, make_mock_cube
+from .mock_cube import N_X, N_Y, REDSHIFT
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
-
-
-@pytest.fixture(scope="module")
-def mock():
-    """A disc; do not change."""
-    return make_mock_cube()
-
-
-@pytest.fixture(scope="module")
-def path(mock, tmp_path_factory):
-    """The same in a file."""
-    return mock.write(tmp_path_factory.mktemp("cube") / "cube.fits")
 
 
 @pytest.fixture(autouse=True)
