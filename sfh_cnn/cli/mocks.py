@@ -11,11 +11,14 @@ __all__ = ["read_libraries", "synthesize"]
 @click.option("--config", "config_file", required=True, metavar="FILE|NAME", help="TOML file, or a shipped one.")
 @click.option("--out", "folder", type=click.Path(file_okay=False), help="Folder of the training set.")
 @click.option("--n-mocks", type=click.IntRange(min=1), help="Number of mock galaxies.")
+@click.option("--noise-free", is_flag=True, help="Without noise, masks and errors: training adds them, anew each time.")
 @click.option("--preview", "picture", type=click.Path(dir_okay=False), help="Draw example histories and the prior.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it instead.")
 @common("library", "overwrite", "json")
-def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, library_paths, overwrite, as_json):
+def synthesize(
+    config_file, folder, n_mocks, noise_free, picture, workers, scheduler, library_paths, overwrite, as_json
+):
     """Make mock galaxies, or go on with a set that was interrupted.
 
     The configuration is that of 'sfh-cnn train', or its [synthesis] table alone. The same configuration, seed and
@@ -35,7 +38,13 @@ def synthesize(config_file, folder, n_mocks, picture, workers, scheduler, librar
     made = None
     if folder and n_mocks:
         made = generate_training_set(
-            config, folder, n_mocks, n_worker=workers, scheduler=scheduler, libraries=libraries
+            config,
+            folder,
+            n_mocks,
+            n_worker=workers,
+            observed=not noise_free,
+            scheduler=scheduler,
+            libraries=libraries,
         )
         say(repr(made))
     if as_json:

@@ -28,6 +28,7 @@ _n_mocks = click.option(
     epilog=examples(
         "sfh-cnn train --config phangs-muse-hst-bc03 --preset quick --out run",
         "sfh-cnn train --config my.toml --out run --resume",
+        "sfh-cnn train --config my.toml --data mocks --out run",
     )
 )
 @click.option("--config", "config_file", metavar="FILE|NAME", help="TOML file, or one that ships with the package.")
@@ -35,8 +36,9 @@ _n_mocks = click.option(
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--init-from", type=click.Path(), metavar="FILE", help="Released network to start from.")
+@click.option("--data", type=click.Path(), metavar="FOLDER", help="Train on a set that 'synthesize' made.")
 @common("threads", "library", "json")
-def train(config_file, preset, folder, resume, init_from, threads, library_paths, as_json):
+def train(config_file, preset, folder, resume, init_from, data, threads, library_paths, as_json):
     """Train a network; a run that was interrupted goes on with --resume.
 
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
@@ -60,6 +62,7 @@ def train(config_file, preset, folder, resume, init_from, threads, library_paths
         libraries=read_libraries(config.synthesis.libraries, library_paths),
         n_thread=threads,
         progress_bar=sys.stderr.isatty(),
+        data=data,
     )
     say(f"Trained; next: sfh-cnn release {folder} --out NAME.pt")
     if as_json:
@@ -188,6 +191,7 @@ def _print_card(predictor):
                 "started_from",
                 "n_steps",
                 "n_mocks_seen",
+                "n_distinct",
                 "code_version",
                 "released",
                 "machine",

@@ -123,7 +123,7 @@ class MockGenerator:
         n : int
             Mocks in the chunk.
         observed : bool, optional
-            False leaves out noise, masks, cuts, lines and all errors.
+            False leaves out noise, masks, cuts, lines and all errors; `observe` adds them.
 
         Returns
         -------
@@ -142,6 +142,29 @@ class MockGenerator:
                 for start in range(0, n, GROUP_SIZE)
             ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def observe(self, mocks, rng):
+        """Observe noise-free mocks: noise, masks, cuts, lines and errors, other ones each time.
+
+        Parameters
+        ----------
+        mocks : dict of ndarray
+            From `chunk` with ``observed=False``; not changed.
+        rng : `numpy.random.Generator`
+
+        Returns
+        -------
+        dict of ndarray
+            As `chunk` returns observed mocks.
+        """
+        redshift = mocks["redshift"]
+        groups = np.split(np.arange(len(redshift)), np.flatnonzero(np.diff(redshift)) + 1)
+        with one_thread():
+            parts = [
+                self._observed(rng, mocks["flux"][rows], mocks["band_flux"][rows], float(redshift[rows[0]]))
+                for rows in groups
+            ]
+        return {**mocks, **{key: np.concatenate([part[key] for part in parts]) for key in parts[0]}}
 
     def _histories(self, rng, n):
         """Star formation and metallicity histories and their light, without dust."""

@@ -1,7 +1,6 @@
 """Training sets on disk: HDF5 shards that can be resumed, verified and made on a cluster."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -21,6 +20,7 @@ from sfh_cnn.core import (
     SFHCNNWarning,
     atomic_write,
     folder_lock,
+    map_on_cluster,
     progress,
     remove_temporaries,
     require,
@@ -64,7 +64,7 @@ def generate_training_set(
     n_worker : int, optional
         Processes of this machine. With more than one, a script needs ``if __name__ == "__main__":`` around the call.
     observed : bool, optional
-        False leaves out noise, masks, cuts, lines and all errors.
+        False leaves out noise, masks, cuts, lines and all errors; training adds them anew each time.
     scheduler : str, optional
         Address of a Dask scheduler (``"tcp://..."``) whose workers make the shards instead; they must see the folder.
     libraries : list of `~sfh_cnn.ssp.SSPLibrary`, optional
@@ -144,12 +144,14 @@ class TrainingSet:
         self.folder = Path(folder)
         manifest = _read_manifest(self.folder)
         if manifest is None:
-            raise SFHCNNError(f"{self.folder} holds no training set; make one with generate_training_set")
+            raise SFHCNNError(
+                f"{self.folder} holds no training set; make one with 'sfh-cnn synthesize' or generate_training_set"
+            )
         self.contract = ModelContract.from_json(json.dumps(manifest["contract"]))
         self.observed = manifest["observed"]
         self.checksums = manifest["shards"]
-        self._n_mocks = manifest["n_mocks"]
-        if len(self.checksums) * manifest["shard_size"] < self._n_mocks:
+        self._n_mocks, self._shard_size = manifest["n_mocks"], manifest["shard_size"]
+        if len(self.checksums) * self._shard_size < self._n_mocks:
             raise SFHCNNError(f"{self.folder} is not finished; call generate_training_set again with the same settings")
 
     def __len__(self):
@@ -158,7 +160,51 @@ class TrainingSet:
     def __iter__(self):
         """Yield one shard after the other as a dict of ndarray, mocks first (see `MockGenerator.chunk`)."""
         for name in self.checksums:
-            yield _read_shard(self.folder / name)
+            yield self._read(name)
+
+    def read(self, start, stop):
+        """Mocks number ``start`` to ``stop - 1``.
+
+        Parameters
+        ----------
+        start, stop : int
+            Not beyond the end of the set.
+
+        Returns
+        -------
+        dict of ndarray
+            As `MockGenerator.chunk` returns them.
+
+        Raises
+        ------
+        SFHCNNError
+            If a file is missing or cannot be read; it is named.
+        """
+        size, parts = self._shard_size, []
+        for index in range(start // size, -(-stop // size)):
+            first = index * size
+            parts.append(self._read(_shard_name(index), slice(max(start - first, 0), min(stop - first, size))))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def check_made_by(self, generator):
+        """Make sure that a generator makes the mocks of this set.
+
+        Parameters
+        ----------
+        generator : MockGenerator
+
+        Raises
+        ------
+        SFHCNNError
+            If its configuration, seed or stellar libraries are others; what differs is named.
+        """
+        here, there = (_identity(contract) for contract in (self.contract, generator.contract()))
+        if here != there:
+            name, ours, theirs = _difference(here, there)
+            raise SFHCNNError(
+                f"{self.folder} was made with another {name} than the configuration has ({ours} and {theirs}); "
+                "take the configuration that the set was made with, or make another set"
+            )
 
     def verify(self):
         """Compare every array on disk with the checksums of the manifest.
@@ -169,12 +215,14 @@ class TrainingSet:
             If a file is missing, cannot be read or has changed; it is named.
         """
         for name, checksum in self.checksums.items():
-            try:
-                arrays = _read_shard(self.folder / name)
-            except OSError as err:
-                raise SFHCNNError(f"{self.folder / name} cannot be read: {err}") from err
-            if _checksum(arrays) != checksum:
+            if _checksum(self._read(name)) != checksum:
                 raise SFHCNNError(f"{self.folder / name} has changed since it was made; delete it and make it again")
+
+    def _read(self, name, rows=...):
+        try:
+            return _read_shard(self.folder / name, rows)
+        except OSError as err:
+            raise SFHCNNError(f"{self.folder / name} cannot be read: {err}") from err
 
     def __repr__(self):
         kind = "observed" if self.observed else "noise-free"
@@ -193,7 +241,7 @@ class _Shard:
 
     @property
     def name(self):
-        return f"shard-{self.index:05d}.h5"
+        return _shard_name(self.index)
 
     def make(self, generator):
         """Write the file and return its checksum."""
@@ -250,25 +298,19 @@ def _make(shards, generator, n_worker, scheduler):
         for shard in shards:
             yield shard, shard.make(generator)
         return
-    with contextlib.ExitStack() as stack:
-        if scheduler is not None:
-            distributed = require("distributed", extra="cube")
-            client = stack.enter_context(distributed.Client(scheduler))
-            shared = client.scatter(generator, broadcast=True)
-            # A pure function of its arguments would be taken from memory after its file was deleted.
-            futures = {client.submit(_Shard.make, shard, shared, pure=False): shard for shard in shards}
-            as_completed = distributed.as_completed
-        else:
-            # Not forked: threads of other libraries do not survive that.
-            pool = concurrent.futures.ProcessPoolExecutor(
-                min(n_worker, len(shards)), multiprocessing.get_context("spawn"), _start_worker, (generator,)
-            )
-            stack.enter_context(pool)
-            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            futures = {pool.submit(_make_in_worker, shard): shard for shard in shards}
-            as_completed = concurrent.futures.as_completed
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    if scheduler is not None:
+        yield from zip(shards, map_on_cluster(scheduler, _Shard.make, shards, generator), strict=True)
+        return
+    # Not forked: threads of other libraries do not survive that.
+    context = multiprocessing.get_context("spawn")
+    n_worker = min(n_worker, len(shards))
+    with concurrent.futures.ProcessPoolExecutor(n_worker, context, _start_worker, (generator,)) as pool:
+        futures = {pool.submit(_make_in_worker, shard): shard for shard in shards}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 _worker = {}
@@ -315,34 +357,40 @@ def _write_manifest(folder, manifest, n_mocks, checksums):
 
 def _check_same_set(folder, manifest, n_mocks):
     """Refuse a folder of another configuration or of a larger set, and one with shards that nobody knows."""
-    before = _read_manifest(folder)
-    if before is None:
+    known = _read_manifest(folder)
+    if known is None:
         if any(folder.glob("shard-*.h5")):
             raise SFHCNNError(f"{folder} holds shards without a {_MANIFEST}; take another folder")
         return
-    for key in ("contract", "observed", "shard_size"):
-        if before[key] != manifest[key]:
-            raise SFHCNNError(
-                f"{folder} holds a set with another {_difference(before, manifest, key)}; take another folder"
-            )
-    if before["n_mocks"] > n_mocks:
-        raise SFHCNNError(f"{folder} is a set of {before['n_mocks']} mocks; ask for as many or more, not {n_mocks}")
+    before, after = ({key: m[key] for key in ("shard_size", "observed", "contract")} for m in (known, manifest))
+    if before != after:
+        raise SFHCNNError(f"{folder} holds a set with another {_difference(before, after)[0]}; take another folder")
+    if known["n_mocks"] > n_mocks:
+        raise SFHCNNError(f"{folder} is a set of {known['n_mocks']} mocks; ask for as many or more, not {n_mocks}")
 
 
-def _difference(before, after, key):
-    """Name of a setting that differs."""
-    while isinstance(before[key], dict) and isinstance(after[key], dict):
-        before, after = before[key], after[key]
+def _identity(contract):
+    """Configuration and stellar libraries of a set, as JSON has them."""
+    libraries = {library["name"]: library["sha256"] for library in contract.libraries}
+    return json.loads(json.dumps({"synthesis": contract.synthesis, "libraries": libraries}))
+
+
+def _difference(before, after):
+    """Name of a setting that differs, and both values."""
+    while isinstance(before, dict) and isinstance(after, dict):
         # The last one: a hash comes before what it is the hash of.
         key = [name for name in {**before, **after} if before.get(name) != after.get(name)][-1]
-        if key not in before or key not in after:
-            break
-    return key
+        before, after = before.get(key), after.get(key)
+    return key, before, after
 
 
-def _read_shard(path):
+def _shard_name(index):
+    return f"shard-{index:05d}.h5"
+
+
+def _read_shard(path, rows=...):
     with require("h5py", extra="synthesis").File(path) as file:
-        return {name: dataset[...] for name, dataset in file.items()}
+        return {name: dataset[rows] for name, dataset in file.items()}
 
 
 def _checksum(arrays):

@@ -25,11 +25,13 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Optimisation. Mocks are made on the fly; each is seen once, unless ``n_distinct`` says otherwise."""
+    """Optimisation. Mocks are made on the fly and seen once, unless ``n_distinct`` or ``data`` says otherwise."""
 
     n_mocks: int = 5_000_000
     #: Mocks that differ, in whole chunks; after them the first ones come again. 0: all of them differ.
     n_distinct: int = 0
+    #: Folder of a training set (`sfh-cnn synthesize`) whose mocks are shown instead of new ones; empty for none.
+    data: str = ""
     #: Of each process, where several train together.
     batch_size: int = 512
     #: Mocks made together; they are shuffled before they are cut into batches.

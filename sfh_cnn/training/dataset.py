@@ -52,21 +52,45 @@ def held_out_mocks(generator, kind, n):
 
 
 class _Chunks(Dataset):
-    """Chunk ``i`` of a generator, shuffled: its groups share kinematics and must not fill a batch."""
+    """Chunk ``i`` of a stream, shuffled: its groups share kinematics and must not fill a batch."""
 
-    def __init__(self, generator, chunk_size, first, stride, n_distinct):
-        self.generator = generator
-        self.chunk_size = chunk_size
-        self.first, self.stride = first, stride
-        self.n_chunk = -(-n_distinct // chunk_size)  # rounded up; 0 means no end
+    def __init__(self, stream, first):
+        self.stream, self.first = stream, first
+        self.n_chunk = -(-stream.n_distinct // stream.chunk_size)  # rounded up; 0 means no end
 
     def __len__(self):
         return 10**8
 
     def __getitem__(self, item):
-        index = self.first + item * self.stride
-        mocks = self.generator.chunk(index % self.n_chunk if self.n_chunk else index, self.chunk_size)
-        return to_tensors(mocks, np.random.default_rng([index]).permutation(self.chunk_size), seed=[index, 1])
+        stream = self.stream
+        index = self.first + item * stream.world_size
+        if stream.stored is None:
+            mocks = stream.generator.chunk(self._place(index), stream.chunk_size)
+        else:
+            mocks = self._read(self._place(index))
+            if not stream.stored.observed:
+                mocks = stream.generator.observe(mocks, np.random.default_rng([stream.seed, index, 2]))
+        return to_tensors(mocks, np.random.default_rng([index]).permutation(stream.chunk_size), seed=[index, 1])
+
+    def _place(self, index):
+        """Which mocks chunk ``index`` shows: those of a fixed set come in its order first, then in random ones."""
+        if not self.n_chunk:
+            return index
+        epoch, place = divmod(index, self.n_chunk)
+        if epoch == 0:
+            return place
+        return int(np.random.default_rng([self.stream.seed, epoch, 3]).permutation(self.n_chunk)[place])
+
+    def _read(self, place):
+        """A chunk from disk; the last one is filled up with the first mocks."""
+        size, n_distinct = self.stream.chunk_size, self.stream.n_distinct
+        parts, start, missing = [], place * size, size
+        while missing:
+            stop = min(start + missing, n_distinct)
+            parts.append(self.stream.stored.read(start, stop))
+            missing -= stop - start
+            start = 0
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class MockStream:
@@ -85,22 +109,39 @@ class MockStream:
         With several training processes each takes every ``world_size``-th chunk.
     n_distinct : int, optional
         After so many mocks (rounded up to whole chunks) the first ones come again, in another order; 0 for never.
+    stored : `~sfh_cnn.synthesis.TrainingSet`, optional
+        Mocks on disk that are shown instead of new ones, all of them or the first ``n_distinct``. If they are
+        noise-free the generator observes them, anew each time.
+    seed : int, optional
+        Of the order in which a fixed set comes again, and of the noise of a noise-free one.
     """
 
-    def __init__(self, generator, batch_size, chunk_size, start=0, n_worker=1, rank=0, world_size=1, n_distinct=0):
-        self.generator = generator
+    def __init__(
+        self,
+        generator,
+        batch_size,
+        chunk_size,
+        start=0,
+        n_worker=1,
+        rank=0,
+        world_size=1,
+        n_distinct=0,
+        stored=None,
+        seed=0,
+    ):
+        self.generator, self.stored = generator, stored
         self.batch_size, self.chunk_size = batch_size, chunk_size
         self.start, self.n_worker = start, n_worker
         self.rank, self.world_size = rank, world_size
-        self.n_distinct = n_distinct
+        self.n_distinct = n_distinct or (0 if stored is None else len(stored))
+        self.seed = seed
 
     def __iter__(self):
         per_chunk = self.chunk_size // self.batch_size
         chunk, skip = divmod(self.start, per_chunk)
         first = chunk * self.world_size + self.rank
-        chunks = _Chunks(self.generator, self.chunk_size, first, self.world_size, self.n_distinct)
         loader = DataLoader(
-            chunks,
+            _Chunks(self, first),
             batch_size=None,
             shuffle=False,
             num_workers=self.n_worker,

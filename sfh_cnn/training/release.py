@@ -112,6 +112,7 @@ def load_run(folder, libraries=None):
     record = {
         "seed": config.training.seed,
         **({"started_from": config.training.started_from} if config.training.started_from else {}),
+        **({"n_distinct": config.training.n_distinct} if config.training.n_distinct else {}),
         "n_steps": steps,
         "n_mocks_seen": steps * int(saved.get("n_mocks_per_step", config.training.batch_size)),
         "learning_curve": _learning_curve(folder / LOG_FOLDER),

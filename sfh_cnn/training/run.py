@@ -1,6 +1,7 @@
 """train(): from a configuration to a checkpoint, resumable."""
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict, folder_lock, remove_temporaries
 from sfh_cnn.network import SFHNet
-from sfh_cnn.synthesis import MockGenerator
+from sfh_cnn.synthesis import MockGenerator, TrainingSet
 
 from .checkpoint import load_checkpoint, whole_checkpoints
 from .config_files import read_run_config
@@ -43,7 +44,17 @@ def build_network(config, generator):
     return network
 
 
-def train(config, folder, resume=False, init_from=None, libraries=None, n_thread=None, progress_bar=True, **trainer):
+def train(
+    config,
+    folder,
+    resume=False,
+    init_from=None,
+    libraries=None,
+    n_thread=None,
+    progress_bar=True,
+    data=None,
+    **trainer,
+):
     """Train a network.
 
     Parameters
@@ -62,6 +73,9 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
         Threads of torch in this process.
     progress_bar : bool, optional
         Show lightning's progress bar.
+    data : str, `pathlib.Path` or `~sfh_cnn.synthesis.TrainingSet`, optional
+        Training set on disk, made with the same synthesis configuration and libraries, whose mocks are shown again
+        and again in another order; noise-free ones are observed anew each time. Instead of ``config.training.data``.
     **trainer
         Passed to `lightning.Trainer` (accelerator, devices, strategy, ...).
 
@@ -73,23 +87,38 @@ def train(config, folder, resume=False, init_from=None, libraries=None, n_thread
     Raises
     ------
     SFHCNNError
-        If the folder holds another run or belongs to another process, or there is nothing to resume.
+        If the folder holds another run or belongs to another process, or there is nothing to resume; or if the
+        training set is none of this configuration.
     """
     from sfh_cnn.core import require
 
     require("lightning", extra="train")
     from lightning.pytorch.utilities import rank_zero_only
 
+    config, stored = _with_data(config, data)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Of several processes that train together the first one holds the folder.
     with folder_lock(folder) if rank_zero_only.rank == 0 else contextlib.nullcontext():
         if rank_zero_only.rank == 0:
             remove_temporaries(folder)
-        return _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, trainer)
+        return _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, stored, trainer)
 
 
-def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, trainer):
+def _with_data(config, data):
+    """The training set, if any, and the configuration that records it."""
+    data = config.training.data if data is None else data
+    if not data:
+        return config, None
+    stored = data if isinstance(data, TrainingSet) else TrainingSet(data)
+    n_distinct = config.training.n_distinct or len(stored)
+    if n_distinct > len(stored):
+        raise SFHCNNError(f"n_distinct is {n_distinct}, {stored.folder} has only {len(stored)} mocks")
+    training = dataclasses.replace(config.training, data=str(stored.folder), n_distinct=n_distinct)
+    return dataclasses.replace(config, training=training), stored
+
+
+def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, stored, trainer):
     """As `train`, in a folder that nobody else writes to."""
     import lightning
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -105,13 +134,15 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
             raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
     elif checkpoint.exists():
         raise SFHCNNError(f"{folder} holds a run already; pass resume=True (--resume) or take another folder")
+    generator = MockGenerator(config.synthesis, libraries)
+    if stored is not None:
+        stored.check_made_by(generator)
     with atomic_write(record, overwrite=True) as temporary:
         temporary.write_text(json.dumps(config_to_dict(config), indent=1), encoding="utf-8")
 
     if n_thread:
         torch.set_num_threads(n_thread)
     lightning.seed_everything(config.training.seed, verbose=False)
-    generator = MockGenerator(config.synthesis, libraries)
     network = build_network(config, generator)
     if init_from is not None:
         network.load_state_dict(init_from)
@@ -121,7 +152,7 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
     callbacks = [ModelCheckpoint(folder, filename="last", enable_version_counter=False)]
     if config.training.patience:
         callbacks.append(EarlyStopping("val/loss", patience=config.training.patience))
-    data = _Data(generator, config.training, checkpoint if resume else None)
+    data = _Data(generator, stored, config.training, checkpoint if resume else None)
     # Each stretch of a resumed run has its own log: lightning deletes what it finds in a log folder.
     stretch = f"{STRETCH}{data.start}"
     loggers = [CSVLogger(folder, LOG_FOLDER, stretch), TensorBoardLogger(folder, LOG_FOLDER, stretch)]
@@ -147,8 +178,8 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
 class _Data:
     """Streams for the trainer; a resumed run goes on with the batch after the last one it saw."""
 
-    def __init__(self, generator, config, checkpoint):
-        self.generator, self.config = generator, config
+    def __init__(self, generator, stored, config, checkpoint):
+        self.generator, self.stored, self.config = generator, stored, config
         self.start = 0
         if checkpoint is not None:
             self.start = load_checkpoint(checkpoint)["global_step"]
@@ -167,6 +198,8 @@ class _Data:
                 rank=runner.global_rank,
                 world_size=runner.world_size,
                 n_distinct=config.n_distinct,
+                stored=self.stored,
+                seed=config.seed,
             )
         )
 

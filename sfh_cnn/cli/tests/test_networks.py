@@ -94,10 +94,19 @@ def test_fine_tuning_starts_from_the_file(run, tmp_path, config_file, released_f
         assert_allclose(tuned[name], start[name], atol=5e-3, err_msg=name)
 
 
-def test_mocks_on_disk_and_their_prior(run, tmp_path, config_file):
-    """A training set of the size asked for, and a picture of the prior."""
-    run("synthesize", "--config", config_file, "--out", tmp_path / "set", "--n-mocks", 300)
-    assert len(TrainingSet(tmp_path / "set")) == 300
+def test_mocks_on_disk_are_trained_on(run, refused, tmp_path, config_file):
+    """A training set of the size asked for; a configuration that it was not made with is refused."""
+    folder = tmp_path / "set"
+    run("synthesize", "--config", config_file, "--out", folder, "--n-mocks", 300, "--noise-free")
+    assert len(TrainingSet(folder)) == 300
+    assert not TrainingSet(folder).observed
+    run("train", "--config", config_file, "--data", folder, "--out", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["n_distinct"] == 300
+    other = tmp_path / "other.toml"
+    other.write_text(config_file.read_text().replace("mixed_library_share = 0.4", "mixed_library_share = 0.1"))
+    line, code = refused("train", "--config", other, "--data", folder, "--out", tmp_path / "refused")
+    assert "another" in line
+    assert code == 1
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,36 @@ def test_wrong_error_bars_are_wrong_by_the_factor(small_config, toy):
     assert np.std(level) == pytest.approx(0.5 * np.log(1.5), rel=0.2)
 
 
+def test_noise_free_mocks_are_observed_as_they_would_have_been(small_config, toy):
+    """Noise of the declared size around what was there, anew each time; what the generator itself sees is the same."""
+    generator = MockGenerator(pinned(small_config), [toy])
+    clean = generator.chunk(0, 512, observed=False)
+    kept = {name: value.copy() for name, value in clean.items()}
+    seen, again = (generator.observe(clean, np.random.default_rng(seed)) for seed in (1, 2))
+    for name, value in kept.items():
+        assert_array_equal(clean[name], value)
+    direct = generator.chunk(0, 512)
+    assert {name: value.dtype for name, value in seen.items()} == {name: v.dtype for name, v in direct.items()}
+    deviations = [(s["flux"] - clean["flux"]) / s["flux_err"] for s in (seen, again)]
+    assert np.std(deviations[0]) == pytest.approx(
+        np.std((direct["flux"] - clean["flux"]) / direct["flux_err"]), rel=0.02
+    )
+    assert abs(np.mean(deviations[0] * deviations[1])) < 0.01
+    assert_array_equal(seen["mass_fraction"], clean["mass_fraction"])
+
+
+def test_groups_are_observed_at_their_redshift(small_config, toy):
+    """The end of the spectrograph lies elsewhere in the rest frame of each group."""
+    instrument = dataclasses.replace(small_config.instrument, observed_range_aa=(4950.0, 5600.0))
+    config = dataclasses.replace(pinned(small_config, redshift_range=(0.0, 0.1)), instrument=instrument)
+    generator = MockGenerator(config, [toy])
+    clean = generator.chunk(0, 1024, observed=False)
+    mask = generator.observe(clean, np.random.default_rng(0))["mask"]
+    observed = generator.wave_aa * (1 + clean["redshift"][:, None])
+    assert len(np.unique(clean["redshift"])) == 4
+    assert_array_equal(mask, (observed < 4950) | (observed > 5600))
+
+
 def test_calibration_errors_bend_the_spectrum(small_config, toy):
     """The smooth ratio of bent and true spectrum has the rms that the network is told."""
     config = pinned(small_config, no_calibration_error_share=0.0, snr_range=(1e4, 1e4))

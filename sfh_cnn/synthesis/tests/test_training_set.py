@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sfh_cnn.core import SFHCNNError, SFHCNNWarning, folder_lock
+from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import MockGenerator, TrainingSet, generate_training_set
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -162,6 +163,26 @@ def test_one_folder_one_process(tmp_path, small_config, toy):
             generate_training_set(small_config, tmp_path, 10, libraries=[toy])
     with folder_lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (2000, 2100), (2048, 4096), (1, N_MOCKS)])
+def test_any_mocks_are_read(made, start, stop):
+    """Also across files."""
+    whole = np.concatenate([shard["flux"] for shard in made])
+    assert_array_equal(made.read(start, stop)["flux"], whole[start:stop])
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [({"seed": 2}, r"another seed than the configuration has \(1 and 2\)"), ({"name": "other"}, "small and other")],
+)
+def test_a_set_knows_its_configuration(made, small_config, toy, changes, match):
+    """And its stellar libraries."""
+    made.check_made_by(MockGenerator(small_config, [toy]))
+    with pytest.raises(SFHCNNError, match=match):
+        made.check_made_by(MockGenerator(dataclasses.replace(small_config, **changes), [toy]))
+    with pytest.raises(SFHCNNError, match="another toy than the configuration has"):
+        made.check_made_by(MockGenerator(small_config, [toy_ssp_library(step_aa=4.0)]))
 
 
 def test_bad_requests_are_refused(tmp_path, small_config, toy):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sfh_cnn.tests.small import small_generator
+from sfh_cnn.synthesis import generate_training_set
+from sfh_cnn.tests.small import small_config, small_generator, small_library
 from sfh_cnn.training import HELD_OUT, MockStream, held_out_mocks, to_tensors
 
 
@@ -60,12 +61,89 @@ def test_processes_share_the_chunks():
 
 
 def test_a_fixed_set_comes_again_in_another_order():
-    """Of 20 mocks, that is 2 chunks: the third chunk holds the mocks of the first."""
-    numbers = torch.stack([batch["number"] for batch in first_batches(12, n_distinct=20)]).view(4, 12)
-    for again, first in ((2, 0), (3, 1)):
-        assert sorted(numbers[again].tolist()) == sorted(numbers[first].tolist())
-        assert numbers[again].tolist() != numbers[first].tolist()
-    assert sorted(numbers[:2].flatten().tolist()) == list(range(24))
+    """Of 20 mocks, that is 2 chunks: the third and the fourth chunk hold the mocks of the first two."""
+    numbers = torch.stack([batch["number"] for batch in first_batches(12, n_distinct=20)]).view(2, 24)
+    assert [sorted(epoch.tolist()) for epoch in numbers] == [list(range(24))] * 2
+    assert numbers[0].tolist() != numbers[1].tolist()
+
+
+def test_chunks_of_a_fixed_set_change_places():
+    """In the order of the set first, then in one that depends on the epoch and the seed."""
+    epochs = {seed: [] for seed in (0, 1)}
+    for seed, seen in epochs.items():
+        chunks = torch.stack([batch["number"] for batch in first_batches(90, n_distinct=120, seed=seed)])
+        seen += (chunks.view(3, 10, 12).amin(-1) // 12).tolist()
+        assert all(sorted(order) == list(range(10)) for order in seen)
+        assert seen[0] == list(range(10))
+    assert len({tuple(order) for seen in epochs.values() for order in seen}) == 5
+
+
+class Stored(Counter):
+    """Twenty mocks on disk."""
+
+    observed = True
+
+    def __len__(self):
+        return 20
+
+    def read(self, start, stop):
+        """Mocks ``start`` to ``stop - 1``."""
+        assert 0 <= start < stop <= 20
+        return {"number": np.arange(start, stop), "mass_fraction": np.ones((stop - start, 3))}
+
+
+def test_a_set_on_disk_is_shown_whole():
+    """Its last chunk is filled up with its first mocks; nothing is made; it starts anywhere, for any process."""
+    generator = Counter()
+    settings = {"n_worker": 0, "stored": Stored()}
+    stream = iter(MockStream(generator, 4, 12, **settings))
+    numbers = torch.stack([next(stream)["number"] for _ in range(12)])
+    for epoch in numbers.view(2, 24):
+        assert sorted(epoch.tolist()) == sorted([*range(20), *range(4)])
+    assert sorted(numbers[:3].flatten().tolist()) == list(range(12))
+    assert generator.asked == []
+    later = iter(MockStream(generator, 4, 12, start=7, **settings))
+    assert_close(next(later)["number"], numbers[7])
+    second = iter(MockStream(generator, 4, 12, start=3, rank=1, world_size=2, **settings))
+    assert_close(next(second)["number"], numbers[9])
+
+
+def test_the_first_mocks_of_a_set_on_disk():
+    """``n_distinct`` of them."""
+    stream = iter(MockStream(Counter(), 4, 4, n_worker=0, stored=Stored(), n_distinct=8))
+    numbers = torch.stack([next(stream)["number"] for _ in range(6)]).view(3, 8)
+    assert all(sorted(epoch.tolist()) == list(range(8)) for epoch in numbers)
+
+
+def test_stored_and_fresh_mocks_are_the_same(tmp_path):
+    """To the last bit, where a chunk of training is a chunk of the set."""
+    config = small_config()
+    stored = generate_training_set(config.synthesis, tmp_path, 4096, libraries=[small_library()])
+    streams = [MockStream(small_generator(), 1024, 2048, n_worker=0, stored=source) for source in (stored, None)]
+    for here, there, _ in zip(*streams, range(4), strict=False):
+        assert set(here) == set(there)
+        assert all(torch.equal(here[name].nan_to_num(), there[name].nan_to_num()) for name in here)
+
+
+def test_noise_free_mocks_have_other_noise_each_time(tmp_path):
+    """The same galaxies in both epochs, in the same chunk, and again the same when the stream starts there."""
+    config = small_config()
+    stored = generate_training_set(config.synthesis, tmp_path, 512, libraries=[small_library()], observed=False)
+
+    def batches(n, **settings):
+        stream = iter(MockStream(small_generator(), 256, 512, n_worker=0, stored=stored, **settings))
+        batches = [next(stream) for _ in range(n)]
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+    seen, again = batches(4), batches(2, start=2)
+    epochs = [{name: value[rows] for name, value in seen.items()} for rows in (slice(512), slice(512, None))]
+    assert all(torch.equal(again[name].nan_to_num(), value.nan_to_num()) for name, value in epochs[1].items())
+    orders = [epoch["scalars"][:, 5].argsort() for epoch in epochs]
+    first, second = ({name: v[order] for name, v in e.items()} for e, order in zip(epochs, orders, strict=True))
+    assert torch.equal(first["mass_fraction"], second["mass_fraction"])
+    assert torch.equal(first["redshift"], second["redshift"])
+    assert not (first["flux"] == second["flux"]).all(1).any()
+    assert first["flux_err"].shape == first["mask"].shape == (512, 240)
 
 
 def test_batches_bring_their_noise():

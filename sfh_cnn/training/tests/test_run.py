@@ -1,5 +1,6 @@
 """Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
 
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -12,6 +13,7 @@ import torch
 
 import sfh_cnn
 from sfh_cnn.core import SFHCNNError, folder_lock
+from sfh_cnn.synthesis import generate_training_set
 from sfh_cnn.tests.small import small_config, small_library
 from sfh_cnn.training import load_run, train
 from sfh_cnn.training.run import _Endless
@@ -69,6 +71,56 @@ def test_training_repeats(finished, tmp_path):
     """The same configuration in another folder, with the mocks made in a worker: the same weights."""
     from_worker = run(tmp_path, small_config(n_worker=1))
     assert_equal_weights(from_worker, finished[1])
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A training set on disk of the configuration of `run`; do not change."""
+    folder = tmp_path_factory.mktemp("set")
+    return generate_training_set(small_config().synthesis, folder, 2048, libraries=[small_library()])
+
+
+def test_training_from_disk_is_training_on_the_fly(stored, tmp_path):
+    """On the same mocks: the same weights. The record says where they came from, and the set is not needed again."""
+    whole = {"chunk_size": 2048, "n_mocks": 64}
+    from_disk = run(tmp_path / "disk", small_config(**whole), data=stored.folder)
+    assert_equal_weights(from_disk, run(tmp_path / "fly", small_config(**whole)))
+    _, _, config, record = load_run(tmp_path / "disk", [small_library()])
+    assert config.training.data == str(stored.folder)
+    assert record["n_distinct"] == 2048
+
+
+def test_training_from_disk_is_resumable(stored, tmp_path, monkeypatch):
+    """Killed in the third epoch of a part of a set, which is named in the configuration or handed over."""
+    from sfh_cnn.training.lightning_module import LitSFHNet
+
+    config = small_config(n_distinct=100, data=str(stored.folder))
+    uninterrupted = run(tmp_path / "whole", config)
+    step = LitSFHNet.training_step
+
+    def dying(self, batch, index):
+        if self.global_step == 7:
+            raise KilledError
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LitSFHNet, "training_step", dying)
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", config)
+    assert_equal_weights(run(tmp_path / "killed", config, resume=True, data=stored), uninterrupted)
+
+
+def test_a_set_of_another_configuration_is_refused(stored, tmp_path):
+    """Before anything is written; it says what differs."""
+    synthesis = dataclasses.replace(small_config().synthesis, seed=5)
+    other = dataclasses.replace(small_config(), synthesis=synthesis)
+    with pytest.raises(SFHCNNError, match=r"another seed than the configuration has \(1 and 5\)"):
+        run(tmp_path / "run", other, data=stored)
+    with pytest.raises(SFHCNNError, match=r"n_distinct is 3000, .* has only 2048 mocks"):
+        run(tmp_path / "run", small_config(n_distinct=3000), data=stored)
+    with pytest.raises(SFHCNNError, match="holds no training set"):
+        run(tmp_path / "run", data=tmp_path)
+    assert not list(tmp_path.glob("run/*.json"))
 
 
 def test_training_lowers_the_loss(finished):
