@@ -1,5 +1,7 @@
 """Quality flags of a prediction: one registry for bit, name and meaning."""
 
+from __future__ import annotations
+
 import enum
 
 __all__ = ["Flag", "flag_names", "flag_table"]
@@ -21,6 +23,7 @@ class Flag(enum.IntFlag):
     CALIBRATION_OUTSIDE = 1024
     LOW_SAMPLE_SIZE = 2048
     REDSHIFT_DOUBTFUL = 4096
+    BANDS_DISAGREE = 8192
 
 
 _MEANING = {
@@ -37,10 +40,11 @@ _MEANING = {
     Flag.CALIBRATION_OUTSIDE: "calibration_error outside the trained range; the nearest trained value was used",
     Flag.LOW_SAMPLE_SIZE: "refinement left too few effective draws; the amortised posterior may be off",
     Flag.REDSHIFT_DOUBTFUL: "the stars seem to move against the given redshift by more than was trained",
+    Flag.BANDS_DISAGREE: "a band that the spectrum covers is brighter or fainter than it by more than was trained",
 }
 
 
-def flag_names(value):
+def flag_names(value: int) -> list[str]:
     """Names of the flags set in an integer, in bit order.
 
     Parameters
@@ -53,10 +57,10 @@ def flag_names(value):
     list of str
     """
     value = int(value)
-    return [flag.name for flag in Flag if value & flag]
+    return [str(flag.name) for flag in Flag if value & flag]
 
 
-def flag_table():
+def flag_table() -> list[tuple[int, str, str]]:
     """Every flag with its bit and meaning.
 
     Returns
@@ -64,4 +68,4 @@ def flag_table():
     list of tuple
         (bit value, name, meaning), in bit order.
     """
-    return [(int(flag), flag.name, _MEANING[flag]) for flag in Flag]
+    return [(int(flag), str(flag.name), _MEANING[flag]) for flag in Flag]

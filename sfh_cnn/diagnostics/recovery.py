@@ -1,5 +1,9 @@
 """How well known truth comes back: bias, scatter, outliers and coverage, overall and by group."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
@@ -7,6 +11,14 @@ from sfh_cnn.prediction import effective_snr
 from sfh_cnn.training import FALSE_ALARM_RATE, INPUT_NAMES, mad_std
 
 from .coverage import joint_coverage
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from torch import Tensor
+
+    from sfh_cnn.network import SFHNet
+    from sfh_cnn.prediction import Engine
 
 __all__ = ["evaluate", "predict_mocks", "score"]
 
@@ -19,7 +31,7 @@ _MEDIAN = QUANTILE_LEVELS.index(0.5)
 _N_LIMIT = 6
 
 
-def predict_mocks(network, mocks, batch_size=256):
+def predict_mocks(network: SFHNet, mocks: dict[str, Tensor], batch_size: int = 256) -> dict[str, np.ndarray]:
     """Run a network over mocks.
 
     Parameters
@@ -45,7 +57,9 @@ def predict_mocks(network, mocks, batch_size=256):
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
-def score(prediction, truth, rows=slice(None)):
+def score(
+    prediction: dict[str, np.ndarray], truth: dict[str, np.ndarray], rows: slice | np.ndarray = slice(None)
+) -> dict[str, Any]:
     """Scores of a group of mocks.
 
     Parameters
@@ -65,7 +79,7 @@ def score(prediction, truth, rows=slice(None)):
         ``mass_fraction_mae``, the mean absolute error of the mass fractions.
     """
     quantiles, scalars = prediction["scalar_quantiles"][rows], truth["scalars"][rows]
-    result = {"n": len(scalars)}
+    result: dict[str, Any] = {"n": len(scalars)}
     for i, name in enumerate(SCALAR_NAMES):
         value, bounds = scalars[:, i], quantiles[:, i]
         error = bounds[:, _MEDIAN] - value
@@ -85,7 +99,13 @@ def score(prediction, truth, rows=slice(None)):
     return result
 
 
-def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
+def evaluate(
+    network: SFHNet,
+    mocks: dict[str, Tensor],
+    batch_size: int = 256,
+    engine: Engine | None = None,
+    age_edges_yr: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Measure a network on mocks: what the model card says.
 
     Parameters
@@ -96,7 +116,7 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
         Observed mocks held out from training and calibration.
     batch_size : int, optional
     engine : `~sfh_cnn.prediction.Engine`, optional
-        Also measure the reduced chi2 of reconstructions.
+        Also measure how well reconstructions fit the spectra, and bands the spectra.
     age_edges_yr : array, optional
         Bin edges, yr; also measure the joint posterior on the first thousand mocks (see `joint_coverage`).
 
@@ -107,8 +127,8 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
         by coverage; ``velocity_width_limit``, the same as below for the width of the 95 per cent interval of the
         velocity, by ``information`` (effective S/N times the root of the share of valid pixels); with an engine
         ``reduced_chi2_limit``: ``limit``, which 1 per cent of the mocks around
-        an effective ``snr`` (of noise and calibration error together) exceed; with age edges
-        ``joint_posterior``.
+        an effective ``snr`` (of noise and calibration error together) exceed, and ``band_mismatch_limit``, the same
+        of the mocks with bands that their spectra cover; with age edges ``joint_posterior``.
     """
     prediction = predict_mocks(network, mocks, batch_size)
     truth = {name: mocks[name].numpy() for name in ("mass_fraction", "scalars")}
@@ -135,8 +155,11 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
     width = velocity[:, -1] - velocity[:, 0]
     limits = {"velocity_width_limit": _limit_by(effective * np.sqrt(covered), width, "information")}
     if engine is not None:
-        chi2 = _reduced_chi2(engine, prediction, mocks, batch_size)
-        limits["reduced_chi2_limit"] = _limit_by(effective, chi2, "snr")
+        fit = _compare(engine, prediction, mocks, batch_size)
+        limits["reduced_chi2_limit"] = _limit_by(effective, fit["reduced_chi2"], "snr")
+        comparable = np.isfinite(fit["band_mismatch"])
+        if comparable.any():
+            limits["band_mismatch_limit"] = _limit_by(effective[comparable], fit["band_mismatch"][comparable], "snr")
     joint = {}
     if age_edges_yr is not None:
         few = {name: value[:_N_JOINT] for name, value in mocks.items()}
@@ -150,21 +173,16 @@ def evaluate(network, mocks, batch_size=256, engine=None, age_edges_yr=None):
     }
 
 
-def _reduced_chi2(engine, prediction, mocks, batch_size):
-    """Of the reconstructions of mocks."""
-    middle = {name: prediction["scalar_quantiles"][:, i, _MEDIAN] for i, name in enumerate(SCALAR_NAMES)}
-    values = {
-        "mass_fraction": prediction["mass_fraction"],
-        "metallicity": prediction["metallicity_quantiles"][..., _MEDIAN],
-        **{name: middle[name] for name in ("a_v", "velocity_dispersion", "velocity")},
-    }
-    names = ("flux", "flux_err", "mask", "redshift", "calibration_error")
-    chi2 = []
-    for start in range(0, len(middle["a_v"]), batch_size):
+def _compare(engine, prediction, mocks, batch_size):
+    """What an engine says of predictions and their mocks."""
+    import torch
+
+    parts = []
+    for start in range(0, len(mocks["redshift"]), batch_size):
         rows = slice(start, start + batch_size)
-        chosen = {name: value[rows] for name, value in values.items()}
-        chi2.append(engine.model(chosen, *[mocks[name][rows].numpy() for name in names])["reduced_chi2"])
-    return np.concatenate(chi2)
+        outputs = {name: torch.from_numpy(value[rows]) for name, value in prediction.items()}
+        parts.append(engine.compare([mocks[name][rows] for name in INPUT_NAMES], outputs))
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
 def _limit_by(x, values, name):

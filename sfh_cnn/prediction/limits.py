@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["chi2_limit", "doubtful_velocity", "effective_snr"]
+__all__ = ["band_limit", "chi2_limit", "doubtful_velocity", "effective_snr"]
 
 #: For a card that says nothing.
 _CHI2_LIMIT = 3.0
@@ -44,6 +44,26 @@ def chi2_limit(contract, snr, calibration_error):
     limit = contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
     if not isinstance(limit, Mapping):
         return limit
+    return np.interp(effective_snr(snr, calibration_error), limit["snr"], limit["limit"])
+
+
+def band_limit(contract, snr, calibration_error):
+    """Mismatch of bands and spectrum that few spectra of the trained kind exceed, by effective S/N.
+
+    Parameters
+    ----------
+    contract : `~sfh_cnn.core.ModelContract`
+        Card of the network.
+    snr, calibration_error : ndarray, shape (n_spec,)
+
+    Returns
+    -------
+    ndarray or float
+        Infinite where the card says nothing: cards of earlier versions.
+    """
+    limit = contract.accuracy.get("band_mismatch_limit")
+    if not limit:
+        return np.inf
     return np.interp(effective_snr(snr, calibration_error), limit["snr"], limit["limit"])
 
 

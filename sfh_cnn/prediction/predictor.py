@@ -31,7 +31,7 @@ from .batches import run_network
 from .blocks import InputBlocks
 from .cube import predict_cube
 from .engine import Engine
-from .limits import chi2_limit, doubtful_velocity
+from .limits import band_limit, chi2_limit, doubtful_velocity
 from .pretrained import available, released_network
 from .refine import Refiner
 
@@ -297,6 +297,8 @@ class SFHPredictor:
         flags[good & (arrays["unusualness"] > 1)] |= Flag.UNUSUAL_SPECTRUM
         limit = chi2_limit(self.contract, arrays["snr"], calibration)
         flags[good & (arrays["reduced_chi2"] > limit)] |= Flag.POOR_RECONSTRUCTION
+        limit = band_limit(self.contract, arrays["snr"], calibration)
+        flags[good & (out["band_mismatch"] > limit)] |= Flag.BANDS_DISAGREE
         doubtful = doubtful_velocity(
             self.contract, arrays["q_velocity"], arrays["snr"], calibration, blocks.valid_share
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
@@ -88,17 +89,31 @@ def test_groups_are_what_they_say(mocks):
     assert result["groups"]["calibration_error = 0"]["n"] == (mocks["calibration_error"] == 0).sum()
 
 
-def test_the_limit_of_the_reduced_chi2_is_exceeded_by_one_in_a_hundred(mocks):
-    """With an engine, of the very mocks that were measured, in six groups by noise and calibration error."""
+def test_the_limits_of_the_fit_are_exceeded_by_one_in_a_hundred(mocks):
+    """With an engine, of the very mocks that were measured, in six groups by noise and calibration error.
+
+    The limit of the bands is that of the mocks whose bands can be compared.
+    """
+    comparable = torch.arange(len(mocks["redshift"])) % 2 == 0
+    start = 0
 
     class Engine:
-        """Reduced chi2 is the redshift times 100."""
+        """Reduced chi2 is the redshift times 100, the mismatch of the bands, of every other mock, twice as large."""
 
-        def model(self, values, flux, flux_err, mask, redshift, calibration_error):
+        def compare(self, batch, outputs):
             """One number per mock."""
-            return {"reduced_chi2": 100 * redshift}
+            nonlocal start
+            redshift = batch[INPUT_NAMES.index("redshift")]
+            assert len(outputs["mass_fraction"]) == len(redshift)
+            here = comparable[start : start + len(redshift)]
+            start += len(redshift)
+            return {
+                "reduced_chi2": 100 * redshift,
+                "band_mismatch": torch.where(here, 200 * redshift, torch.nan),
+            }
 
-    limit = evaluate(small_network(), mocks, engine=Engine())["reduced_chi2_limit"]
+    result = evaluate(small_network(), mocks, engine=Engine())
+    limit = result["reduced_chi2_limit"]
     good = ~mocks["mask"].numpy()
     snr = np.ma.array(mocks["flux"].numpy() / mocks["flux_err"].numpy(), mask=~good)
     noise = np.hypot(1 / np.ma.median(snr, axis=1).filled(), mocks["calibration_error"].numpy())
@@ -106,6 +121,10 @@ def test_the_limit_of_the_reduced_chi2_is_exceeded_by_one_in_a_hundred(mocks):
     expected = [np.quantile(100 * mocks["redshift"].numpy()[rows], 0.99) for rows in groups]
     assert limit["limit"] == pytest.approx(expected, abs=1e-4)
     assert limit["snr"] == pytest.approx([1 / np.median(noise[rows]) for rows in groups], rel=1e-3)
+    few, redshift = noise[::2], mocks["redshift"].numpy()[::2]
+    groups = np.array_split(np.argsort(-few), 6)
+    expected = [np.quantile(200 * redshift[rows], 0.99) for rows in groups]
+    assert result["band_mismatch_limit"]["limit"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_limit_of_the_velocity_is_exceeded_by_one_in_a_hundred(mocks):
