@@ -216,6 +216,7 @@ def _refuse_beside_manifest():
         for parameter in context.command.params
         if parameter.name not in beside
         and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+        and context.params.get(parameter.name) != ()  # click 8.1 calls files that nobody named given
     ]
     if given:
         raise click.UsageError(f"--manifest takes no {', '.join(given)}; give it a column of the table")

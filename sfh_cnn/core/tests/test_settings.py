@@ -42,11 +42,12 @@ def test_the_file_of_the_user_is_read(tmp_path):
 
 
 def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
-    """Batch systems have such homes; defaults hold and nothing is written."""
+    """Batch systems have such homes; defaults hold and no file is written."""
     home = tmp_path / "home"
     home.mkdir(mode=0o500)
     environment = {**os.environ, "HOME": str(home)}
     code = "from sfh_cnn import conf; print(conf.device)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "cpu"
-    assert list(home.iterdir()) == []
+    # Folders do not count: astropy 7.0 makes its own where it can, and root can everywhere.
+    assert [path for path in home.rglob("*") if path.is_file()] == []
