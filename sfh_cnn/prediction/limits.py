@@ -1,5 +1,7 @@
 """Limits beyond which a prediction is flagged, from the card of its network."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +14,7 @@ _CHI2_LIMIT = 3.0
 _VELOCITY_MARGIN = 1.1
 
 
-def effective_snr(snr, calibration_error):
+def effective_snr(snr: np.ndarray, calibration_error: np.ndarray) -> np.ndarray:
     """S/N per pixel of noise and calibration error together.
 
     Parameters
