@@ -25,6 +25,7 @@ _FIRST_BIN_DEX = 0.5
 #: Light fraction from which a bin's metallicity is drawn opaque: below, the prior has its say.
 _BRIGHT = 0.05
 _FAINTEST = 0.12
+_AMR_NOTE = "dotted: light-weighted mean; faded: little light"
 
 
 def _drawn_edges_gyr(edges_gyr, time):
@@ -183,6 +184,7 @@ def plot_amr(
     from matplotlib.patches import Rectangle
 
     ax, color = axes_or_new(ax), color or COLORS["metallicity"]
+    shown = ax.get_ylim() if ax.collections else ()  # by results that are here already
     edges_gyr = result.age_grid.edges_yr / 1e9
     _set_time_axis(ax, edges_gyr, time)
     x = _drawn_edges_gyr(edges_gyr, time)
@@ -204,15 +206,10 @@ def plot_amr(
     mean = ax.axhline(result.light_weighted_metallicity.value, color=COLORS["data"], linestyle=":", linewidth=1)
     if np.isfinite(lower).all():
         low, high = min(lower.min(), -0.5), max(upper.max(), 0.3)
-        ax.set_ylim(low - 0.25, high + 0.1)
-    note = ax.text(
-        0.98,
-        0.06,
-        "dotted: light-weighted mean; faded: little light",
-        fontsize=7,
-        color=COLORS["data"],
-        ha="right",
-        transform=ax.transAxes,
+        ax.set_ylim(min([low - 0.25, *shown]), max([high + 0.1, *shown]))
+    # Once for all results in these axes, or the letters would pile up.
+    note = next((text for text in ax.texts if text.get_text() == _AMR_NOTE), None) or ax.text(
+        0.98, 0.06, _AMR_NOTE, fontsize=7, color=COLORS["data"], ha="right", transform=ax.transAxes
     )
     ax.set_ylabel(axis_label("metallicity"))
     return {"points": lines, "interval": box, "mean": mean, "note": note}

@@ -81,6 +81,17 @@ def test_metallicity_fades_where_there_is_no_light(result, plt):
     assert share.argmin() in np.flatnonzero(opacity == opacity.min())
 
 
+def test_metallicities_of_several_results_share_axes(plt):
+    """One note for all of them, and all intervals inside the axes, whichever comes last."""
+    result, ax = make_result(), plt.subplots()[1]
+    artists = [plot_amr(result[i], ax) for i in range(3)]
+    assert len({id(drawn["note"]) for drawn in artists}) == len(ax.texts) == 1
+    low, high = ax.get_ylim()
+    for i in range(3):
+        lower, upper = (bound.value for bound in result[i].interval("metallicity", 0.68))
+        assert low < lower.min() < upper.max() < high
+
+
 def test_spectrum_residuals_and_masks(result, plt):
     """Residuals are (data - model) / error; masked pixels are shaded and left out."""
     _, (ax, below) = plt.subplots(2, 1)
