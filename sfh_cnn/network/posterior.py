@@ -20,6 +20,8 @@ __all__ = ["JointPosterior", "from_variables", "n_variable", "to_variables"]
 _LOGIT_LIMIT = 12.0
 #: Variables are scaled to order 1.
 _LOGIT_SCALE = 4.0
+#: Variables whose inputs from all earlier ones are computed together in `JointPosterior.sample`.
+_SAMPLE_BLOCK = 6
 #: Width that a cut logit (an empty bin) gets in training, so that its density stays finite.
 _JITTER = 0.5
 
@@ -100,6 +102,10 @@ class JointPosterior(nn.Module):
         Variables that come before those of the history.
     """
 
+    mask_1: Tensor
+    mask_2: Tensor
+    mask_3: Tensor
+
     def __init__(
         self,
         n_latent: int,
@@ -142,8 +148,15 @@ class JointPosterior(nn.Module):
     def _parameters_of(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights, means and log widths (..., n_mixture) of the mixtures."""
         weight, mean, width = raw.split(self.n_mixture, -1)
-        spread = torch.linspace(-1.5, 1.5, self.n_mixture, device=raw.device)
-        return weight.log_softmax(-1), mean + spread, (width - 1.0).clamp(-5.0, 2.0)
+        return weight.log_softmax(-1), mean + self._spread(raw), self._log_width(width)
+
+    def _spread(self, raw: Tensor) -> Tensor:
+        """Where the Gaussians of a mixture lie if the network says nothing, (n_mixture,)."""
+        return torch.linspace(-1.5, 1.5, self.n_mixture, device=raw.device)
+
+    @staticmethod
+    def _log_width(width: Tensor) -> Tensor:
+        return (width - 1.0).clamp(-5.0, 2.0)
 
     def log_prob(self, variables: Tensor, latent: Tensor) -> Tensor:
         """Log density of each row.
@@ -211,30 +224,51 @@ class JointPosterior(nn.Module):
         -------
         Tensor, shape (n, n_draw, n_variable)
         """
-        n_source = 1 if common else len(latent)
-        numbers = {"device": latent.device, "generator": generator}
-        uniform = torch.rand(self.n_variable, n_source, n_draw, 1, **numbers)
-        normal = torch.randn(self.n_variable, n_source, n_draw, 1, **numbers)
+        n, n_hidden = len(latent), self.n_hidden
+        n_source = 1 if common else n
+        uniform = torch.rand(self.n_variable, n_source, n_draw, 1, device=latent.device, generator=generator)[..., 0]
+        normal = torch.randn(self.n_variable, n_source, n_draw, 1, device=latent.device, generator=generator)[..., 0]
         context = functional.silu(self.context(latent))
-        n, n_hidden, n_context = len(latent), self.n_hidden, context.shape[1]
-        # What the context adds is the same for all draws of a row, (n, 1, width).
+        layers = (self.first, self.second, self.last)
+        # What the context adds is the same for all draws of a row, (width, n, 1).
         from_context = [
-            functional.linear(context, layer.weight[:, -n_context:], layer.bias)[:, None]
-            for layer in (self.first, self.second, self.last)
+            functional.linear(context, layer.weight[:, -context.shape[1] :], layer.bias).T[..., None]
+            for layer in layers
         ]
-        variables = context.new_zeros(n, n_draw, self.n_variable)
-        first = context.new_zeros(n, n_draw, self.n_variable * n_hidden)
-        second = torch.zeros_like(first)
-        for i in range(self.n_variable):
-            own, seen = slice(i * n_hidden, (i + 1) * n_hidden), (i + 1) * n_hidden
-            out = slice(i * 3 * self.n_mixture, (i + 1) * 3 * self.n_mixture)
-            raw = variables[..., :i] @ self.first.weight[own, :i].T + from_context[0][..., own]
-            first[..., own] = functional.silu(raw)
-            raw = first[..., :seen] @ self.second.weight[own, :seen].T + from_context[1][..., own]
-            second[..., own] = functional.silu(raw)
-            raw = second[..., :seen] @ self.last.weight[out, :seen].T + from_context[2][..., out]
-            weight, mean, width = self._parameters_of(raw)
-            chosen = (weight.exp().cumsum(-1) < uniform[i]).sum(-1, keepdim=True).clamp(max=self.n_mixture - 1)
-            drawn = mean.gather(-1, chosen) + width.gather(-1, chosen).exp() * normal[i]
-            variables[..., i] = drawn[..., 0]
-        return variables
+        # Variables and units run down the columns: each is a vector over all draws of all rows.
+        variables = context.new_empty(self.n_variable, n, n_draw)
+        first = context.new_empty(self.n_variable * n_hidden, n, n_draw)
+        second = torch.empty_like(first)
+        inputs = [values.view(len(values), -1) for values in (variables, first, second)]
+        sizes = [(1, n_hidden), (n_hidden, n_hidden), (n_hidden, 3 * self.n_mixture)]  # in and out, per variable
+
+        def add(layer, out, first_variable, rows, columns):
+            """What some variables, or their units, add to the outputs of others, in place."""
+            n_in, n_out = sizes[layer]
+            seen = slice(columns.start * n_in, columns.stop * n_in)
+            weight = layers[layer].weight[rows.start * n_out : rows.stop * n_out, seen]
+            part = out[(rows.start - first_variable) * n_out : (rows.stop - first_variable) * n_out]
+            return part.view(len(part), -1).addmm_(weight, inputs[layer][seen]).view(part.shape)
+
+        for start in range(0, self.n_variable, _SAMPLE_BLOCK):
+            block = slice(start, min(start + _SAMPLE_BLOCK, self.n_variable))
+            # What the variables before the block add, for the whole block at once: large products are efficient.
+            raw = []
+            for layer, (_, n_out) in enumerate(sizes):
+                out = from_context[layer][block.start * n_out : block.stop * n_out].expand(-1, n, n_draw).contiguous()
+                if start:
+                    add(layer, out, start, block, slice(0, start))
+                raw.append(out)
+            for i in range(block.start, block.stop):
+                one, own = slice(i, i + 1), slice(i * n_hidden, (i + 1) * n_hidden)
+                first[own] = functional.silu(add(0, raw[0], start, one, slice(start, i)))
+                second[own] = functional.silu(add(1, raw[1], start, one, slice(start, i + 1)))
+                variables[i] = self._draw(add(2, raw[2], start, one, slice(start, i + 1)), uniform[i], normal[i])
+        return variables.permute(1, 2, 0).contiguous()
+
+    def _draw(self, raw: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+        """One variable (n, n_draw) from the parameters of its mixtures (3 n_mixture, n, n_draw)."""
+        weight, mean, width = raw.split(self.n_mixture)
+        chosen = (weight.softmax(0).cumsum(0) < uniform).sum(0, keepdim=True).clamp_(max=self.n_mixture - 1)
+        mean, width = mean.gather(0, chosen)[0] + self._spread(raw)[chosen[0]], width.gather(0, chosen)[0]
+        return torch.addcmul(mean, self._log_width(width).exp_(), normal)

@@ -138,6 +138,27 @@ def test_draws_of_a_row_do_not_depend_on_its_neighbours(posterior, latent):
         assert_close(together[i], alone[0])
 
 
+@torch.no_grad()
+def test_draws_are_those_of_the_masked_network(posterior, latent):
+    """Each draw is what its random numbers select from the conditionals that the whole network gives at that draw."""
+    n_draw = 40
+    draws = posterior.sample(latent, n_draw, torch.Generator().manual_seed(7))
+    generator = torch.Generator().manual_seed(7)
+    uniform = torch.rand(posterior.n_variable, 3, n_draw, generator=generator)
+    normal = torch.randn(posterior.n_variable, 3, n_draw, generator=generator)
+    rows = draws.flatten(0, 1)
+    context = torch.nn.functional.silu(posterior.context(latent)).repeat_interleave(n_draw, 0)
+    hidden = torch.cat([rows, context], 1)
+    for layer, mask in ((posterior.first, posterior.mask_1), (posterior.second, posterior.mask_2)):
+        hidden = torch.nn.functional.silu(hidden @ (layer.weight * mask).T + layer.bias)
+        hidden = torch.cat([hidden, context], 1)
+    raw = hidden @ (posterior.last.weight * posterior.mask_3).T + posterior.last.bias
+    weight, mean, width = posterior._parameters_of(raw.view(3, n_draw, posterior.n_variable, 9))
+    chosen = torch.searchsorted(weight.exp().cumsum(-1), uniform.permute(1, 2, 0)[..., None].contiguous()).clamp(max=2)
+    expected = (mean.gather(-1, chosen) + width.gather(-1, chosen).exp() * normal.permute(1, 2, 0)[..., None])[..., 0]
+    assert_close(draws, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_rows_are_independent_unless_asked(posterior, latent):
     """The same latent vector twice gives other numbers: ranks of many spectra need independent draws."""
     twice = latent[:1].expand(2, -1)
