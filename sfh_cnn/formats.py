@@ -3,6 +3,8 @@
 ``import sfh_cnn`` is all it takes, before or after specutils, and it does not import specutils for it.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import sys
 
@@ -12,7 +14,7 @@ __all__ = ["register_formats"]
 _FORMATS = ("MUSE cube", "PHANGS-MUSE")
 
 
-def register_formats():
+def register_formats() -> None:
     """Register the formats with specutils: now, if it is there, or else when it is imported."""
     if "specutils" in sys.modules:
         _register()

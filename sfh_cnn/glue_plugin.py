@@ -1,8 +1,15 @@
 """Floor 4: maps in glue. Its entry point ``glue.plugins`` lets glue open files of `~sfh_cnn.results.SFHMaps`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.results import QUANTITIES, SFHMaps
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["is_maps_file", "read_maps_for_glue", "setup"]
 
@@ -10,14 +17,14 @@ __all__ = ["is_maps_file", "read_maps_for_glue", "setup"]
 _PRIORITY = 500
 
 
-def setup():
+def setup() -> None:
     """Register the reader of maps; glue calls this when it loads its plug-ins."""
     from glue.config import data_factory
 
     data_factory("sfh_cnn maps", is_maps_file, priority=_PRIORITY)(read_maps_for_glue)
 
 
-def is_maps_file(path, **_options):
+def is_maps_file(path: str, **_options: Any) -> bool:
     """Whether a file holds maps of this package.
 
     Parameters
@@ -42,7 +49,7 @@ def is_maps_file(path, **_options):
         return False
 
 
-def read_maps_for_glue(path):
+def read_maps_for_glue(path: str) -> list[Any]:
     """Maps as data of glue.
 
     Parameters

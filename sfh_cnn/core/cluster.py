@@ -1,11 +1,18 @@
 """Work for the workers of a Dask cluster."""
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import itertools
+from typing import TYPE_CHECKING
 
 from .exceptions import SFHCNNError
 from .optional import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
 __all__ = ["map_on_cluster"]
 
@@ -15,7 +22,9 @@ _MAX_LOSSES = 3
 _PATIENCE_S = 300
 
 
-def map_on_cluster(scheduler, function, items, shared):
+def map_on_cluster(
+    scheduler: Any, function: Callable[[Any, Any], Any], items: Iterable[Any], shared: Any
+) -> Iterator[Any]:
     """Let the workers of a Dask cluster work through a list.
 
     A worker that dies is replaced by the others. Only a few items per thread are under way at a time, so that what is
@@ -61,7 +70,8 @@ def map_on_cluster(scheduler, function, items, shared):
             # A pure function of its arguments would be taken from memory when it is to be done again.
             running.extend((item, client.submit(function, item, everywhere, pure=False)) for item in items)
 
-        items, running, losses = iter(items), collections.deque(), 0
+        running: collections.deque[tuple[Any, Any]] = collections.deque()
+        items, losses = iter(items), 0
         everywhere = share()
         start(itertools.islice(items, 2 * sum(client.nthreads().values()) + 2))
         try:

@@ -1,17 +1,23 @@
 """TOML tables into frozen dataclasses, with unknown and ill-typed keys named."""
 
+from __future__ import annotations
+
 import dataclasses
 import tomllib
 import types
 import typing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .exceptions import SFHCNNError
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["build_config", "config_to_dict", "load_config"]
 
 
-def load_config(path, cls, table=None):
+def load_config(path: str | Path, cls: type, table: str | None = None) -> Any:
     """Read a TOML file into a configuration dataclass.
 
     Parameters
@@ -42,7 +48,7 @@ def load_config(path, cls, table=None):
     return build_config(data, cls, where=str(path) if table is None else f"{path} [{table}]")
 
 
-def build_config(data, cls, where="configuration"):
+def build_config(data: dict[str, Any], cls: type, where: str = "configuration") -> Any:
     """Build a configuration dataclass from nested dictionaries.
 
     Parameters
@@ -68,7 +74,7 @@ def build_config(data, cls, where="configuration"):
     return cls(**{name: _convert(value, hints[name], f"{where}: {name}") for name, value in data.items()})
 
 
-def config_to_dict(config):
+def config_to_dict(config: Any) -> dict[str, Any]:
     """A configuration dataclass as nested dictionaries that `build_config` and JSON take."""
     return dataclasses.asdict(config)
 

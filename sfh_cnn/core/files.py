@@ -1,14 +1,20 @@
 """Writing files so that a crash never leaves half of one under its final name."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 
 from .exceptions import SFHCNNError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["atomic_write", "one_clear_error", "remove_temporaries", "sha256_of"]
 
@@ -17,7 +23,7 @@ _TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
-def atomic_write(path, overwrite=False):
+def atomic_write(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` on success.
 
     Parameters
@@ -76,7 +82,7 @@ def _named_exclusively(temporary, final):
     return True
 
 
-def remove_temporaries(folder):
+def remove_temporaries(folder: Path) -> None:
     """Remove what killed processes left of `atomic_write` in a folder that nobody else writes to.
 
     Parameters
@@ -88,7 +94,7 @@ def remove_temporaries(folder):
 
 
 @contextlib.contextmanager
-def one_clear_error(path, kind):
+def one_clear_error(path: str | Path, kind: str) -> Iterator[None]:
     """Turn whatever a damaged file makes its reader raise into one error that names the file.
 
     Parameters
@@ -112,7 +118,7 @@ def one_clear_error(path, kind):
         raise SFHCNNError(f"{path} is {kind}, or it is damaged: {reason}") from err
 
 
-def sha256_of(path):
+def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, as a hexadecimal string."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:

@@ -1,5 +1,7 @@
 """Units of flux density as they are spelled in the wild."""
 
+from __future__ import annotations
+
 import functools
 import re
 import warnings
@@ -11,7 +13,7 @@ from .exceptions import SFHCNNError
 __all__ = ["parse_flux_unit", "strip_solid_angle"]
 
 
-def parse_flux_unit(text):
+def parse_flux_unit(text: str | u.UnitBase) -> u.UnitBase:
     """Read a unit such as the BUNIT of a cube, in any of the usual spellings.
 
     Parameters
@@ -50,7 +52,7 @@ def parse_flux_unit(text):
 
 
 @functools.lru_cache(maxsize=64)  # units are few, and their arithmetic is slow
-def strip_solid_angle(unit):
+def strip_solid_angle(unit: u.UnitBase) -> tuple[u.UnitBase, str]:
     """Take "per spaxel", "per pixel" or "per square arcsecond" off a unit.
 
     Parameters

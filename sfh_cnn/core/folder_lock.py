@@ -1,21 +1,29 @@
 """A lock on a folder that dies with its process."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os
+from typing import TYPE_CHECKING
 
 from astropy import log
 
 from .exceptions import SFHCNNError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import IO
+
 __all__ = ["folder_lock"]
 
 #: Open lock files of this process.
-_held = set()
+_held: set[IO[str]] = set()
 
 
 @contextlib.contextmanager
-def folder_lock(folder):
+def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a folder for one process.
 
     The operating system holds the lock and lets go of it when the process ends, however it ends: a killed run

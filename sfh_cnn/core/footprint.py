@@ -1,14 +1,23 @@
 """Which pixels an aperture or region covers: the one place that knows photutils and regions shapes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .exceptions import SFHCNNError
 from .optional import require
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from astropy.wcs import WCS
+
 __all__ = ["footprint", "split_shapes"]
 
 
-def split_shapes(shapes):
+def split_shapes(shapes: Any) -> list[Any]:
     """A flat list of single apertures or regions.
 
     Parameters
@@ -39,7 +48,7 @@ def split_shapes(shapes):
         ) from err
 
 
-def footprint(shape, wcs, image_shape):
+def footprint(shape: Any, wcs: WCS | None, image_shape: tuple[int, int]) -> tuple[tuple[slice, ...], np.ndarray, float]:
     """The share of each pixel of an image that a shape covers.
 
     Parameters

@@ -1,11 +1,17 @@
 """Lazy import of optional dependencies, with an error that says how to install them."""
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __all__ = ["require"]
 
 
-def require(module, extra):
+def require(module: str, extra: str) -> ModuleType:
     """Import an optional dependency, or say which extra brings it.
 
     Parameters
@@ -28,7 +34,7 @@ def require(module, extra):
     try:
         return importlib.import_module(module)
     except ImportError as err:
-        package = module.split(".")[0]
+        package = module.split(".", maxsplit=1)[0]
         raise ImportError(
             f"{package} is needed for this and could not be imported ({err}); "
             f'install it with: pip install "sfh_cnn[{extra}]"'

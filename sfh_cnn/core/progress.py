@@ -1,13 +1,21 @@
 """The one progress bar for long work; quiet when nobody looks."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["progress"]
 
 
 @contextlib.contextmanager
-def progress(total, description, unit="spectra", enabled=None):
+def progress(
+    total: int, description: str, unit: str = "spectra", enabled: bool | None = None
+) -> Iterator[Callable[..., None]]:
     """Show a progress bar with rate and remaining time.
 
     Parameters

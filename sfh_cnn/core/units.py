@@ -1,7 +1,15 @@
 """The house unit of each quantity, and the only two doors where units come off and go back on."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 __all__ = ["DEX_LOG_AGE", "FLUX_UNIT", "METALLICITY_UNIT", "to_plain", "to_quantity"]
 
@@ -13,7 +21,9 @@ DEX_LOG_AGE = u.dex(u.yr)
 METALLICITY_UNIT = u.dex
 
 
-def to_plain(value, unit, name, *, equivalencies=(), dtype=float):
+def to_plain(
+    value: u.Quantity, unit: u.UnitBase, name: str, *, equivalencies: Iterable[Any] = (), dtype: Any = float
+) -> np.ndarray:
     """Take the unit off: a Quantity becomes a plain array in the house unit.
 
     Parameters
@@ -53,6 +63,6 @@ def to_plain(value, unit, name, *, equivalencies=(), dtype=float):
     return np.asarray(plain, dtype=dtype)
 
 
-def to_quantity(value, unit):
+def to_quantity(value: Any, unit: u.UnitBase) -> u.Quantity:
     """Put the unit back on, without a copy; logarithmic units give the Quantity class that belongs to them."""
     return value << unit

@@ -1,15 +1,22 @@
 """WavelengthGrid: the rest-frame pixels of a network."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
 
 from .exceptions import SFHCNNError
 from .units import to_quantity
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 __all__ = ["WavelengthGrid", "pixel_edges"]
 
 
-def pixel_edges(wave_aa):
+def pixel_edges(wave_aa: ArrayLike) -> np.ndarray:
     """Edges of pixels whose centres are known: half way between neighbours, the end pixels symmetric.
 
     Parameters
@@ -52,7 +59,7 @@ class WavelengthGrid:
         If start or step is not positive or there are fewer than two pixels.
     """
 
-    def __init__(self, start_aa, step_aa, n_wave):
+    def __init__(self, start_aa: float, step_aa: float, n_wave: int) -> None:
         if not (start_aa > 0 and step_aa > 0 and n_wave >= 2):
             raise SFHCNNError(
                 f"a wavelength grid needs start > 0, step > 0 and n_wave >= 2, got {start_aa}, {step_aa}, {n_wave}"
@@ -62,17 +69,17 @@ class WavelengthGrid:
         self.n_wave = int(n_wave)
 
     @property
-    def wave_aa(self):
+    def wave_aa(self) -> np.ndarray:
         """Pixel centres in Angstrom, plain array of shape (n_wave,)."""
         return self.start_aa + self.step_aa * np.arange(self.n_wave)
 
     @property
-    def edges_aa(self):
+    def edges_aa(self) -> np.ndarray:
         """Pixel edges in Angstrom, plain array of shape (n_wave + 1,)."""
         return self.start_aa + self.step_aa * (np.arange(self.n_wave + 1) - 0.5)
 
     @property
-    def wavelength(self):
+    def wavelength(self) -> u.Quantity:
         """Pixel centres as a Quantity, shape (n_wave,)."""
         return to_quantity(self.wave_aa, u.AA)
 

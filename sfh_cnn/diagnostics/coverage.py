@@ -1,10 +1,21 @@
 """Are joint posteriors honest: ranks of the truth among draws, and coverage from distances to random points."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import AgeGrid, SFHCNNError
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.core.history import mean_log_age, mean_metallicity
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from torch import Tensor
+
+    from sfh_cnn.network import SFHNet
 
 __all__ = ["joint_coverage", "sbc_ranks", "tarp_coverage"]
 
@@ -12,7 +23,7 @@ __all__ = ["joint_coverage", "sbc_ranks", "tarp_coverage"]
 _LEVELS = {"50": 0.5, "68": 0.6827, "95": 0.9545}
 
 
-def sbc_ranks(draws, truth, seed=0):
+def sbc_ranks(draws: np.ndarray, truth: np.ndarray, seed: int = 0) -> np.ndarray:
     """Ranks of the truth among posterior draws: even between 0 and 1 if the posterior is calibrated.
 
     A hollow in the middle of their histogram means intervals that are too narrow, a hump too wide ones, a slope a
@@ -52,7 +63,9 @@ def sbc_ranks(draws, truth, seed=0):
     return (below + rng.random(truth.shape) * (tied + 1)) / (draws.shape[1] + 1)
 
 
-def tarp_coverage(draws, truth, n_level=101, seed=0):
+def tarp_coverage(
+    draws: np.ndarray, truth: np.ndarray, n_level: int = 101, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Coverage of the regions of a joint posterior: equal to their credibility if the posterior is right.
 
     Tests of accuracy with random points: around a random point, the ball that reaches the truth holds a share of the
@@ -102,7 +115,14 @@ def tarp_coverage(draws, truth, n_level=101, seed=0):
     return level, np.searchsorted(np.sort(share), level, side="right") / len(share)
 
 
-def joint_coverage(network, mocks, age_edges_yr, n_draw=200, seed=0, batch_size=64):
+def joint_coverage(
+    network: SFHNet,
+    mocks: dict[str, Tensor],
+    age_edges_yr: np.ndarray,
+    n_draw: int = 200,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> dict[str, Any]:
     """Calibration of the joint posterior of a network on mocks.
 
     Parameters
@@ -135,12 +155,12 @@ def joint_coverage(network, mocks, age_edges_yr, n_draw=200, seed=0, batch_size=
     column = {name: mocks["scalars"][:, i] for i, name in enumerate(SCALAR_NAMES)}
     a_v, mass_to_light = column["a_v"], column["log_mass_to_light_attenuated"]
     generator = torch.Generator().manual_seed(seed)
-    variables = []
+    parts = []
     with torch.inference_mode():
         for start in range(0, len(a_v), batch_size):
             latent = network.encode(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES])
-            variables.append(network.posterior.sample(latent, n_draw, generator))
-        variables = torch.cat(variables)
+            parts.append(network.posterior.sample(latent, n_draw, generator))
+        variables = torch.cat(parts)
         drawn = _quantities(*from_variables(variables.flatten(0, 1), network.n_age), log_age)
         true_parts = (mocks["mass_fraction"], mocks["metallicity"], a_v, mass_to_light)
         truth = _quantities(*true_parts, log_age)

@@ -7,6 +7,8 @@ code in the file is run. The code in the file runs only when asked for (``script
 package does for files whose hash it knows. Weights are float16 on disk and float32 in memory.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import io
@@ -52,7 +54,7 @@ _DOMAIN = ("snr", "redshift", "calibration_error", "min_coverage")
 class Artifact:
     """A loaded network with all it came with."""
 
-    network: torch.nn.Module
+    network: SFHNet
     templates: Templates
     contract: ModelContract
     config: NetworkConfig
@@ -81,7 +83,14 @@ class _Released(torch.nn.Module):
         return self.network(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
 
 
-def save_artifact(network, templates, contract, config, path, overwrite=False):
+def save_artifact(
+    network: SFHNet,
+    templates: Templates,
+    contract: ModelContract,
+    config: NetworkConfig,
+    path: str | Path,
+    overwrite: bool = False,
+) -> None:
     """Write a released network.
 
     Parameters
@@ -141,7 +150,7 @@ def _find_weights(path, state):
     return index
 
 
-def load_artifact(path, device="cpu", scripted=False):
+def load_artifact(path: str | Path, device: str = "cpu", scripted: bool = False) -> Artifact:
     """Read a released network; the numbers of the file, never its code, unless ``scripted``.
 
     Parameters

@@ -43,6 +43,9 @@ class SpectrumFeatures(nn.Module):
         See `NetworkConfig`.
     """
 
+    smoothing: Tensor
+    interpolation: Tensor
+
     def __init__(self, n_wave: int, block_px: int, signal_floor: float):
         super().__init__()
         if n_wave % block_px:

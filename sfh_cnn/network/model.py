@@ -1,5 +1,7 @@
 """SFHNet: the network on one page. Two encoders, one latent, heads for points, quantiles and the joint posterior."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -8,6 +10,11 @@ from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 
 from .features import BandFeatures, SpectrumFeatures
 from .posterior import JointPosterior
+
+if TYPE_CHECKING:
+    from sfh_cnn.core import ModelContract
+
+    from .config import NetworkConfig
 
 __all__ = ["SFHNet"]
 
@@ -72,7 +79,16 @@ class SFHNet(nn.Module):
         Layers and widths.
     """
 
-    def __init__(self, contract, config):
+    block_mean: Tensor
+    block_std: Tensor
+    quantity_mean: Tensor
+    quantity_std: Tensor
+    interval_factor: Tensor
+    latent_mean: Tensor
+    latent_whitening: Tensor
+    latent_threshold: Tensor
+
+    def __init__(self, contract: "ModelContract", config: "NetworkConfig") -> None:
         super().__init__()
         n_wave, n_band, n_age = contract.n_wave, contract.n_band, contract.n_age
         c = config

@@ -1,9 +1,19 @@
 """PackedNetwork: SFHNet as a CPU likes it. The same numbers, with weights laid out for oneDNN."""
 
+from __future__ import annotations
+
 import platform
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from torch import Tensor
+
+    from .model import SFHNet
 
 __all__ = ["PackedNetwork"]
 
@@ -43,7 +53,7 @@ class PackedNetwork:
         see three digits of each number.
     """
 
-    def __init__(self, network, precision="float32"):
+    def __init__(self, network: SFHNet, precision: str = "float32") -> None:
         dtype = getattr(torch, precision)
 
         def like(layer, activation="none"):
@@ -65,7 +75,7 @@ class PackedNetwork:
         self.shape = like(network.shape[0], "swish"), like(network.shape[2])
         self.photometry = like(network.photometry[0], "swish"), like(network.photometry[2])
         *blocks, self.last_norm = network.trunk
-        self.trunk = [(block.norm, like(block.inner, "swish"), like(block.outer)) for block in blocks]
+        self.trunk: list[Any] = [(block.norm, like(block.inner, "swish"), like(block.outer)) for block in blocks]
         whitening = network.latent_whitening.T
         parts = (network.fractions.weight, network.quantiles.weight, whitening)
         biases = (network.fractions.bias, network.quantiles.bias, -(whitening @ network.latent_mean))
@@ -73,7 +83,7 @@ class PackedNetwork:
         self.head_sizes = [len(part) for part in parts]
 
     @staticmethod
-    def is_available(network, precision="float32"):
+    def is_available(network: SFHNet, precision: str = "float32") -> bool:
         """Whether this machine, and the device of a network, are made for it in a precision."""
         on_cpu = network.latent_mean.device.type == "cpu" and platform.machine() in ("x86_64", "AMD64")
         known = {"float32": True, "bfloat16": torch.cpu._is_avx512_bf16_supported()}
@@ -83,7 +93,16 @@ class PackedNetwork:
         """As `forward`."""
         return self.forward(*arguments)
 
-    def forward(self, flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error):
+    def forward(
+        self,
+        flux: Tensor,
+        flux_err: Tensor,
+        mask: Tensor,
+        band_flux: Tensor,
+        band_flux_err: Tensor,
+        redshift: Tensor,
+        calibration_error: Tensor,
+    ) -> dict[str, Tensor]:
         """As `SFHNet.forward`."""
         network = self.network
         high_passed, precision, blocks, scale, _ = network.features(flux, flux_err, mask)

@@ -23,7 +23,18 @@ class Templates(nn.Module):
         The same for the low-resolution spectra from which bands are made.
     """
 
-    def __init__(self, n_age: int, n_met: int, rank: int, n_source: int, coarse_rank: int, n_coarse: int):
+    nodes_dex: Tensor
+    source_wave_aa: Tensor
+    source_sigma_aa: Tensor
+    coarse_wave_aa: Tensor
+    coefficients: Tensor
+    basis: Tensor
+    coarse_coefficients: Tensor
+    coarse_basis: Tensor
+    v_light: Tensor
+    surviving: Tensor
+
+    def __init__(self, n_age: int, n_met: int, rank: int, n_source: int, coarse_rank: int, n_coarse: int) -> None:
         super().__init__()
         self.sizes = (n_age, n_met, rank, n_source, coarse_rank, n_coarse)
         shapes = {

@@ -1,7 +1,10 @@
 """Aperture photometry on a set of images: a table that goes with spectra taken in the same apertures."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -12,6 +15,9 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, footprint, one_clear_error, req
 
 from .bandpass import load_bandpass
 from .calibration import flux_per_count, to_flux_density
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["measure_bands", "read_image"]
 
@@ -35,7 +41,14 @@ class _Image:
     factor: float
 
 
-def measure_bands(images, apertures, *, errors=None, background=None, noise_correlation=1.0):
+def measure_bands(
+    images: dict[str, Any],
+    apertures: Any,
+    *,
+    errors: dict[str, Any] | None = None,
+    background: Any = None,
+    noise_correlation: float = 1.0,
+) -> QTable:
     """Fluxes of apertures in several bands, with errors.
 
     The point spread functions are taken as they are: apertures should be wider than the widest, or the images

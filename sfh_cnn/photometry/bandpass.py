@@ -1,5 +1,7 @@
 """Bandpass: the throughput of a band, and the register of bands known by name."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from importlib.resources import files
@@ -18,7 +20,7 @@ _PACKAGED = "data/filters_wfc3_uvis.ecsv"
 #: Names of the bands that speclite provides, and its own names for them.
 _SPECLITE = {f"SDSS_{band}": f"sdss2010-{band}" for band in "ugriz"}
 
-_registered = {}
+_registered: dict[str, Bandpass] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ class Bandpass:
         step = np.diff(self.wave_aa)
         return step, self.wave_aa[:-1], self.throughput[:-1], np.diff(self.throughput) / step
 
-    def photon_integral(self, wave_aa):
+    def photon_integral(self, wave_aa: np.ndarray) -> np.ndarray:
         """Integral of throughput times wavelength up to given wavelengths, exact for the piecewise linear curve.
 
         Parameters
@@ -99,19 +101,19 @@ class Bandpass:
         return self._photons[segment] + part
 
     @functools.cached_property
-    def pivot_aa(self):
+    def pivot_aa(self) -> float:
         """Pivot wavelength in Angstrom: sqrt(int T l dl / int T / l dl) (Koornneef et al. 1986)."""
         step, low, here, slope = self._segments
         inverse = slope * step + (here - slope * low) * np.log1p(step / low)
         return float(np.sqrt(self._photons[-1] / np.sum(inverse)))
 
     @property
-    def pivot(self):
+    def pivot(self) -> u.Quantity:
         """Pivot wavelength as a Quantity."""
         return to_quantity(self.pivot_aa, u.AA)
 
     @property
-    def wavelength(self):
+    def wavelength(self) -> u.Quantity:
         """Wavelengths of the samples as a Quantity, shape (n,)."""
         return to_quantity(self.wave_aa, u.AA)
 
@@ -145,7 +147,7 @@ def _speclite_bandpass(name):
     return Bandpass(name, curve.wavelength, curve.response)
 
 
-def load_bandpass(name):
+def load_bandpass(name: str | Bandpass) -> Bandpass:
     """Find a band by its name.
 
     Parameters
@@ -180,7 +182,7 @@ def load_bandpass(name):
     )
 
 
-def register_bandpass(bandpass, overwrite=False):
+def register_bandpass(bandpass: Bandpass, overwrite: bool = False) -> None:
     """Make a band of your own known by its name, for this Python session.
 
     Parameters
@@ -200,6 +202,6 @@ def register_bandpass(bandpass, overwrite=False):
     _registered[bandpass.name] = bandpass
 
 
-def available_bandpasses():
+def available_bandpasses() -> list[str]:
     """Names that `load_bandpass` knows, as a list of str."""
     return list(dict.fromkeys([*_packaged_bandpasses(), *_SPECLITE, *_registered]))

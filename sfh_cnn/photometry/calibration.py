@@ -1,6 +1,9 @@
 """Magnitudes, maggies and detector counts into flux density per wavelength."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -9,10 +12,18 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, parse_flux_unit, strip_solid_an
 
 from .bandpass import load_bandpass
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .bandpass import Bandpass
+
 __all__ = ["flux_per_count", "to_flux_density"]
 
 
-def to_flux_density(value, bandpass, error=None, *, name="photometry"):
+def to_flux_density(
+    value: u.Quantity, bandpass: str | Bandpass, error: u.Quantity | None = None, *, name: str = "photometry"
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Broad-band measurements of any kind into f_lambda at the band's pivot wavelength.
 
     Parameters
@@ -77,7 +88,7 @@ def _bare_flux(value):
     return value.to(u.Jy, u.zero_point_flux(u.AB)) if value.unit.is_equivalent(u.mgy) else value
 
 
-def flux_per_count(header, name="image"):
+def flux_per_count(header: Mapping[str, Any], name: str = "image") -> tuple[float, u.UnitBase]:
     """Factor from the pixel values of an image to flux density, from its FITS header.
 
     Parameters

@@ -1,6 +1,9 @@
 """Images of high resolution onto the spaxels of a cube: same point spread function, same pixels, flux conserved."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -11,6 +14,11 @@ from .aperture import check_pivot, read_image
 from .bandpass import load_bandpass
 from .calibration import to_flux_density
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from astropy.wcs import WCS
+
 __all__ = ["match_images", "matching_kernel", "moffat_psf"]
 
 #: A spaxel with a smaller share of good image pixels gets no flux.
@@ -20,20 +28,20 @@ _KERNEL_RADIUS = 5.0
 
 
 def match_images(
-    images,
-    wcs,
-    shape,
+    images: dict[str, Any],
+    wcs: WCS,
+    shape: tuple[int, int],
     *,
-    cube_fwhm=None,
-    cube_beta=2.8,
-    image_fwhm=0.08 * u.arcsec,
-    kernels=None,
-    errors=None,
-    background=None,
-    noise_correlation=1.0,
-    calibration_error=0.0,
-    shifts=None,
-):
+    cube_fwhm: u.Quantity | dict[str, u.Quantity] | None = None,
+    cube_beta: float = 2.8,
+    image_fwhm: u.Quantity = 0.08 * u.arcsec,
+    kernels: dict[str, np.ndarray] | None = None,
+    errors: dict[str, Any] | None = None,
+    background: Any = None,
+    noise_correlation: float = 1.0,
+    calibration_error: float = 0.0,
+    shifts: dict[str, Any] | None = None,
+) -> dict[str, tuple[u.Quantity, u.Quantity]]:
     """Fluxes of the spaxels of a cube in several bands, from images with smaller pixels.
 
     Parameters
@@ -98,7 +106,7 @@ def match_images(
     }
 
 
-def moffat_psf(fwhm_pix, beta, size):
+def moffat_psf(fwhm_pix: float, beta: float, size: int) -> np.ndarray:
     """A Moffat profile, integrated over pixels.
 
     Parameters
@@ -119,7 +127,7 @@ def moffat_psf(fwhm_pix, beta, size):
     return _over_pixels(lambda r2: (1 + r2 / core**2) ** -beta, size)
 
 
-def matching_kernel(image_fwhm_pix, cube_fwhm_pix, cube_beta):
+def matching_kernel(image_fwhm_pix: float, cube_fwhm_pix: float, cube_beta: float) -> np.ndarray:
     """Kernel from a Gaussian to a Moffat point spread function.
 
     Parameters

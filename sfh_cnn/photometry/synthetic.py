@@ -1,5 +1,9 @@
 """Synthetic photometry: the photon-counting mean of a spectrum through bands."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
 
@@ -7,13 +11,24 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, pixel_edges, to_plain, to_quant
 
 from .bandpass import load_bandpass
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .bandpass import Bandpass
+
 __all__ = ["band_flux", "band_matrix"]
 
 #: Share of a band's photons that a spectrum must cover before its band flux means something.
 _MIN_COVERAGE = 0.99
 
 
-def band_matrix(wave_aa, bandpasses, redshift=0.0, *, wave_edges_aa=None):
+def band_matrix(
+    wave_aa: np.ndarray,
+    bandpasses: Sequence[str | Bandpass],
+    redshift: float | np.ndarray = 0.0,
+    *,
+    wave_edges_aa: np.ndarray | None = None,
+) -> np.ndarray:
     """Weights that turn a spectrum into band fluxes: ``band_flux = flux @ band_matrix(...)``.
 
     The band flux is the mean flux density that a photon-counting detector sees,
@@ -56,7 +71,7 @@ def band_matrix(wave_aa, bandpasses, redshift=0.0, *, wave_edges_aa=None):
     return matrix
 
 
-def band_flux(wavelength, flux, bandpass, redshift=0.0):
+def band_flux(wavelength: u.Quantity, flux: u.Quantity, bandpass: str | Bandpass, redshift: float = 0.0) -> u.Quantity:
     """Flux of a spectrum through one band.
 
     Parameters

@@ -1,6 +1,9 @@
 """The bands that go with spectra: a table or a dict into plain arrays."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -11,13 +14,21 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError
 
 from .calibration import to_flux_density
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from astropy.table import QTable
+
 __all__ = ["read_photometry"]
 
 #: Error of bands that come without one, as a share of their flux: a typical sum of zero-point and aperture errors.
 DEFAULT_RELATIVE_ERROR = 0.05
 
 
-def read_photometry(photometry, bands, n_spec):
+def read_photometry(
+    photometry: QTable | dict[str, Any] | None, bands: Sequence[str], n_spec: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Take in the band fluxes of spectra.
 
     Parameters
@@ -77,7 +88,7 @@ def read_photometry(photometry, bands, n_spec):
         bad[:, i] = ~good & ~missing
         flux[:, i] = np.where(good & ~missing, flux_here, np.nan)
         flux_err[:, i] = np.where(good & ~missing, err_here, np.nan)
-    return flux, flux_err, bad.any(axis=1)
+    return flux, flux_err, np.any(bad, axis=1)
 
 
 def _entries(photometry, bands):

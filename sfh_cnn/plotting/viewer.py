@@ -1,8 +1,11 @@
 """write_viewer(): maps as one HTML page that needs nothing else, neither a network nor another file."""
 
+from __future__ import annotations
+
 import base64
 import json
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -11,6 +14,11 @@ from sfh_cnn.core import SFHCNNError, atomic_write, flag_table
 from sfh_cnn.results import QUANTITIES
 
 from .maps import LOGARITHMIC, color_map
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sfh_cnn.results import SFHMaps
 
 __all__ = ["write_viewer"]
 
@@ -33,7 +41,7 @@ _COLOURS = {
 }
 
 
-def write_viewer(maps, path, *, title=None, overwrite=False):
+def write_viewer(maps: SFHMaps, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> None:
     """Write maps as a page for a browser: choose a map, click a bin, see its history.
 
     The page holds everything it needs and asks the network for nothing. It shows each quantity with its interval, the

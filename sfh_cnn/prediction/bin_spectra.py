@@ -1,10 +1,21 @@
 """attach_spectra(): the spectra behind maps, summed up once more from the cube, for pictures."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError
 from sfh_cnn.results import SFHMaps, SFHResult
 from sfh_cnn.spectra import open_cube
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from .predictor import SFHPredictor
 
 __all__ = ["attach_spectra"]
 
@@ -17,8 +28,16 @@ _MIN_COVERAGE = 0.5
 
 
 def attach_spectra(
-    predictor, maps, cube, variance=None, *, ebv=None, medium=None, line_mask=None, noise_correlation=1.0
-):
+    predictor: SFHPredictor,
+    maps: SFHMaps,
+    cube: Any,
+    variance: Any = None,
+    *,
+    ebv: ArrayLike | None = None,
+    medium: str | None = None,
+    line_mask: Any = None,
+    noise_correlation: Any = 1.0,
+) -> SFHMaps:
     """Maps whose result holds the spectrum of each bin and the network that reconstructs it.
 
     Maps of cubes keep no spectra, for they would be as large as the cube. For a look at them they are summed up again.
@@ -84,7 +103,7 @@ def _sums(source, planes, bin_id, n_bin):
     """Flux and variance of the good spaxels of each bin and the share of its light in them, (n_bin, n_planes)."""
     from scipy import sparse
 
-    n_plane, n_y, n_x = planes.stop - planes.start, *bin_id.shape
+    n_plane, (n_y, n_x) = planes.stop - planes.start, bin_id.shape
     flux, variance, light = (np.zeros((n_bin, n_plane), dtype=np.float32) for _ in range(3))
     total = np.zeros(n_bin)
     rows = max(1, int(_STRIPE // (n_plane * n_x)))

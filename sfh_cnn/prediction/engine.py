@@ -18,6 +18,8 @@ from .polynomial_fit import PolynomialFit
 from .stars import StarSpectra
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from torch import Tensor
 
     from sfh_cnn.network import Artifact
@@ -128,7 +130,8 @@ class Engine:
             "metallicity": result.arrays["q_metallicity"][..., middle],
             **{name: result.arrays[f"q_{name}"][:, middle] for name in ("a_v", "velocity_dispersion", "velocity")},
         }
-        arrays = [np.asarray(result.spectra[name]) for name in ("flux", "flux_err", "mask")]
+        seen: Any = result.spectra
+        arrays = [np.asarray(seen[name]) for name in ("flux", "flux_err", "mask")]
         arrays += [result.arrays[name] for name in ("redshift", "calibration_error")]
         parts = []
         for start in range(0, max(len(arrays[0]), 1), _MODEL_BLOCK):
@@ -165,18 +168,18 @@ class Engine:
         dict of ndarray
             As `reconstruct`.
         """
-        values = {name: torch.as_tensor(np.asarray(value, dtype=np.float32)) for name, value in values.items()}
-        mask = torch.as_tensor(np.asarray(mask))
+        history = {name: torch.as_tensor(np.asarray(value, dtype=np.float32)) for name, value in values.items()}
+        masked = torch.as_tensor(np.asarray(mask))
         data, err = (torch.as_tensor(np.asarray(value, dtype=np.float32)) for value in (flux, flux_err))
         calibration = torch.as_tensor(np.asarray(calibration_error, dtype=np.float32))
-        weights = self._weights(values)
-        rows = self._star_spectra.at_rest(weights, values["velocity_dispersion"])
-        stars = self._star_spectra.seen(*rows, values["velocity"], values["a_v"])
-        level = torch.where(mask, 0.0, data).abs().mean(1, keepdim=True).clamp(min=1e-38)
-        model_scaled, chi2, bend = self._fit(stars, data / level, err / level, mask, calibration)
+        weights = self._weights(history)
+        at_rest, position = self._star_spectra.at_rest(weights, history["velocity_dispersion"])
+        stars = self._star_spectra.seen(at_rest, position, history["velocity"], history["a_v"])
+        level = torch.where(masked, 0.0, data).abs().mean(1, keepdim=True).clamp(min=1e-38)
+        model_scaled, chi2, bend = self._fit(stars, data / level, err / level, masked, calibration)
 
         coarse = torch.tensordot(weights, self.templates.coarse_coefficients, 2) @ self.templates.coarse_basis
-        coarse = coarse * 10 ** (-0.4 * values["a_v"][:, None] * self._coarse_dust)
+        coarse = coarse * 10 ** (-0.4 * history["a_v"][:, None] * self._coarse_dust)
         # Bands share the level of the spectrum and its polynomial, which goes on as a constant beyond its ends.
         coarse = coarse * bend[:, self._nearest]
         grey = (model_scaled.mean(1) / coarse[:, self._shared].mean(1)).numpy()

@@ -1,7 +1,10 @@
 """Many cubes, listed in a table."""
 
+from __future__ import annotations
+
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -9,6 +12,11 @@ from astropy import log
 from astropy.table import QTable
 
 from sfh_cnn.core import SFHCNNError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .predictor import SFHPredictor
 
 __all__ = ["predict_manifest"]
 
@@ -18,7 +26,13 @@ _WITH_UNIT = ("distance", "line_mask")
 _OTHERS = (*_WITH_UNIT, "medium", "binning")
 
 
-def predict_manifest(predictor, path, overwrite=False, progress_bar=None, scheduler=None):
+def predict_manifest(
+    predictor: SFHPredictor,
+    path: str | Path,
+    overwrite: bool = False,
+    progress_bar: bool | None = None,
+    scheduler: Any = None,
+) -> QTable:
     """Predict the cubes of a list, one after the other.
 
     A cube whose output exists is done and skipped, one that was stopped goes on, and one that fails does not keep the

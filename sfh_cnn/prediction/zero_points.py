@@ -1,6 +1,9 @@
 """Do the images agree with the cube? Band fluxes of the cube's own spectra against those of the images."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -8,6 +11,9 @@ import numpy as np
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError
 from sfh_cnn.photometry import band_matrix, to_flux_density
 from sfh_cnn.spectra import open_cube, read_spectra
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Registration", "register_images", "zero_point_ratios"]
 
@@ -17,7 +23,9 @@ _ROWS = 8
 _MISMATCH = 0.03
 
 
-def zero_point_ratios(cube, images, variance=None, min_coverage=0.7, share=0.2):
+def zero_point_ratios(
+    cube: Any, images: dict[str, Any], variance: Any = None, min_coverage: float = 0.7, share: float = 0.2
+) -> dict[str, Any]:
     """Ratio of the flux of images to that of a cube, in the bands that the cube covers.
 
     A network that sees spectrum and bands together is misled where they disagree: a ratio beyond 1 +- 0.05 calls for
@@ -86,7 +94,9 @@ class Registration:
     scatter: float
 
 
-def register_images(cube, images, variance=None, min_coverage=0.7, max_shift=10):
+def register_images(
+    cube: Any, images: dict[str, Any], variance: Any = None, min_coverage: float = 0.7, max_shift: int = 10
+) -> dict[str, Any]:
     """Shift, zero point and background of images against a cube, in the bands that the cube covers.
 
     Coordinates of older images are off by an arcsecond, and some hold their sky; both look like a wrong zero point

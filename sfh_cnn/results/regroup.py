@@ -1,6 +1,9 @@
 """Results on other age bins, and the sum of many results: done draw by draw, so that intervals follow."""
 
+from __future__ import annotations
+
 import collections
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +15,16 @@ from .draws import DRAW_KEYS, INTERVAL_SEED
 from .packing import spectra_with_model
 from .sfh_result import DRAW_BLOCK, SFHResult
 
+if TYPE_CHECKING:
+    from sfh_cnn.core import AgeGrid
+
 __all__ = ["rebin_result", "stack_result", "summarise_draws"]
 
 #: Floor of log10 of the mass fraction of the last 100 Myr.
 _LOG_RECENT_FLOOR = -5.0
 
 
-def summarise_draws(age_grid, draws):
+def summarise_draws(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means and quantiles of every stored quantity from joint draws.
 
     Parameters

@@ -1,5 +1,7 @@
 """Results as text and HTML: main numbers with intervals, aligned, as many digits as they deserve."""
 
+from __future__ import annotations
+
 import html
 
 import numpy as np
@@ -24,7 +26,7 @@ _MAIN = (
 _MAX_ROWS = 8
 
 
-def format_interval(value, lower, upper):
+def format_interval(value: float, lower: float, upper: float) -> tuple[str, str, str, int]:
     """Write a value and its interval with two digits of the smaller error.
 
     Parameters

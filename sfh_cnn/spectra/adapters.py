@@ -1,7 +1,10 @@
 """The only file that knows the classes spectra come in: whatever they are, into plain arrays."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -12,6 +15,13 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, strip_solid_angle
 
 from .resample import resample_to_grid
 from .rest_frame import to_air
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from sfh_cnn.core import WavelengthGrid
 
 __all__ = ["ObservedSpectra", "open_spectra", "read_spectra"]
 
@@ -72,14 +82,19 @@ class ObservedSpectra:
     def __len__(self):
         return len(self.flux)
 
-    def block(self, rows):
+    def block(self, rows: slice) -> ObservedSpectra:
         """Some of the spectra, given a slice."""
         wave_aa = self.wave_aa if self.wave_aa.ndim == 1 else self.wave_aa[rows]
         flux_err = None if self.flux_err is None else self.flux_err[rows]
-        parts = {"wave_aa": wave_aa, "flux": self.flux[rows], "flux_err": flux_err, "mask": self.mask[rows]}
+        parts: dict[str, Any] = {
+            "wave_aa": wave_aa,
+            "flux": self.flux[rows],
+            "flux_err": flux_err,
+            "mask": self.mask[rows],
+        }
         return dataclasses.replace(self, **parts, redshift=self.redshift[rows])
 
-    def resample(self, grid):
+    def resample(self, grid: WavelengthGrid) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """The spectra on a network's rest-frame pixels; see `resample_to_grid`."""
         return resample_to_grid(self.wave_aa, self.flux, self.flux_err, self.mask, self.redshift, grid)
 
@@ -132,7 +147,14 @@ class _UnreadSpectra:
         )
 
 
-def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium=None):
+def read_spectra(
+    spectrum: Any,
+    *,
+    uncertainty: Any = None,
+    mask: Any = None,
+    redshift: ArrayLike | None = None,
+    medium: str | None = None,
+) -> ObservedSpectra:
     """Take in spectra of any class, unit and axis order.
 
     Parameters
@@ -178,7 +200,14 @@ def read_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium
     return spectra.block(slice(None))
 
 
-def open_spectra(spectrum, *, uncertainty=None, mask=None, redshift=None, medium=None):
+def open_spectra(
+    spectrum: Any,
+    *,
+    uncertainty: Any = None,
+    mask: Any = None,
+    redshift: ArrayLike | None = None,
+    medium: str | None = None,
+) -> Any:
     """`read_spectra` block by block: large stacks are best taken in pieces that stay in the processor's cache.
 
     Parameters

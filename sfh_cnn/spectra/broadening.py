@@ -5,6 +5,8 @@ change with wavelength, over the pixels of a grid. It is exact for a flux that i
 for any width down to zero, and conserves flux: what leaves a pixel arrives in its neighbour.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.special import ndtr
@@ -24,7 +26,9 @@ def _ramp(x):
     return x * ndtr(x) + np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
 
 
-def broadening_operator(source_wave_aa, edges_aa, sigma_aa, velocity_kms=0.0):
+def broadening_operator(
+    source_wave_aa: np.ndarray, edges_aa: np.ndarray, sigma_aa: np.ndarray | float, velocity_kms: float = 0.0
+) -> csr_matrix:
     """Sparse matrix from narrow cells to the pixels of a grid.
 
     Parameters
@@ -76,7 +80,7 @@ def broadening_operator(source_wave_aa, edges_aa, sigma_aa, velocity_kms=0.0):
     return matrix
 
 
-def smoothing_operator(wave_aa, sigma_aa):
+def smoothing_operator(wave_aa: np.ndarray, sigma_aa: np.ndarray) -> csr_matrix:
     """Gaussian smoothing on one evenly spaced grid with a width that changes with wavelength.
 
     Parameters

@@ -1,8 +1,11 @@
 """Cubes of any class and format, read a stripe of rows at a time; the only file that knows the classes of cubes."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -12,6 +15,9 @@ from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit, strip_so
 
 from .plain import PlainSpectrum
 from .rest_frame import to_air
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Cube", "open_cube"]
 
@@ -143,14 +149,14 @@ class Cube:
         If shapes do not agree.
     """
 
-    flux: object
+    flux: Any
     spectral_axis: u.Quantity
     unit: u.UnitBase
-    wcs: object = None
-    noise: object = None
+    wcs: Any = None
+    noise: Any = None
     noise_kind: str = "variance"
     noise_factor: float = 1.0
-    bad: object = None
+    bad: Any = None
     bad_bits: int | None = None
     medium: str | None = None
     redshift: float | None = None
@@ -167,11 +173,11 @@ class Cube:
             )
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """(n_wave, n_y, n_x)."""
         return tuple(self.flux.shape)
 
-    def planes_between(self, low_aa, high_aa):
+    def planes_between(self, low_aa: float, high_aa: float) -> slice:
         """The planes whose observed air wavelengths lie in a range.
 
         Parameters
@@ -187,7 +193,7 @@ class Cube:
         inside = np.flatnonzero((wave_aa >= low_aa) & (wave_aa <= high_aa))
         return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
 
-    def read(self, y0, y1, planes=slice(None)):
+    def read(self, y0: int, y1: int, planes: slice = slice(None)) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """The spaxels of some rows.
 
         Parameters
@@ -222,7 +228,14 @@ class Cube:
                 bad |= ~((variance > 0) & (variance < np.inf))
         return flux, variance, bad
 
-    def spectra(self, flux, variance, bad, planes=slice(None), redshift=None):
+    def spectra(
+        self,
+        flux: np.ndarray,
+        variance: np.ndarray | None,
+        bad: np.ndarray,
+        planes: slice = slice(None),
+        redshift: np.ndarray | None = None,
+    ) -> PlainSpectrum:
         """Spectra of this cube's wavelengths and unit.
 
         Parameters
@@ -256,7 +269,7 @@ class Cube:
         return values.astype(np.float32)
 
 
-def open_cube(cube, variance=None, mask=None):
+def open_cube(cube: Any, variance: Any = None, mask: np.ndarray | None = None) -> Cube:
     """Take in a cube of any class without reading its pixels.
 
     Parameters

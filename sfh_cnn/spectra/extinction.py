@@ -1,9 +1,16 @@
 """Dust of the Milky Way in front of the galaxy, taken out."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["deredden", "galactic_extinction"]
 
@@ -11,7 +18,7 @@ __all__ = ["deredden", "galactic_extinction"]
 R_V = 3.1
 
 
-def galactic_extinction(wave_aa):
+def galactic_extinction(wave_aa: np.ndarray) -> np.ndarray:
     """Extinction per unit E(B-V), Fitzpatrick (1999, PASP 111, 63) with R_V 3.1.
 
     The law that Schlafly & Finkbeiner (2011) recommend: an E(B-V) of Schlegel et al. (1998) is to be multiplied by
@@ -43,7 +50,7 @@ def galactic_extinction(wave_aa):
         ) from err
 
 
-def deredden(flux, wave_aa, ebv):
+def deredden(flux: np.ndarray, wave_aa: np.ndarray, ebv: ArrayLike) -> np.ndarray:
     """Correct flux (or its errors) for the Galactic foreground.
 
     Parameters

@@ -1,6 +1,9 @@
 """Spectra in files: SDSS, MUSE, plain tables; everything else is left to specutils."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -9,6 +12,11 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit
 
 from .plain import PlainSpectrum
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from specutils import Spectrum
 
 __all__ = ["is_cube_file", "open_spectrum_file", "read_spectrum_file"]
 
@@ -25,7 +33,7 @@ _MASK = ("mask", "qual")
 _SDSS_PIXEL_BIT = 16
 
 
-def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users expect)
+def read_spectrum_file(path: str | Path, format: str | None = None) -> Spectrum:  # noqa: A002 (the name astropy users expect)
     """Read a spectrum of any common kind.
 
     Parameters
@@ -62,7 +70,7 @@ def read_spectrum_file(path, format=None):  # noqa: A002 (the name astropy users
         return spectrum.to_specutils()
 
 
-def open_spectrum_file(path, format=None):  # noqa: A002
+def open_spectrum_file(path: str | Path, format: str | None = None) -> Any:  # noqa: A002
     """`read_spectrum_file` for prediction: it does without specutils, which takes a second to import, if it can.
 
     Parameters
@@ -92,7 +100,7 @@ def open_spectrum_file(path, format=None):  # noqa: A002
         return _read_text(path)
 
 
-def is_cube_file(path):
+def is_cube_file(path: str | Path) -> bool:
     """Whether a file is FITS with an image of three axes.
 
     Parameters

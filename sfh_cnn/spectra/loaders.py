@@ -1,10 +1,19 @@
 """Cubes of MUSE, and the spectrum of an aperture in a cube."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import astropy.units as u
 import numpy as np
 from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 
 from sfh_cnn.core import SFHCNNError, footprint, one_clear_error, parse_flux_unit, split_shapes
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from specutils import Spectrum
 
 __all__ = ["extract_aperture", "read_muse_cube"]
 
@@ -12,7 +21,7 @@ __all__ = ["extract_aperture", "read_muse_cube"]
 _MIN_COVERAGE = 0.5
 
 
-def read_muse_cube(path):
+def read_muse_cube(path: Any) -> Spectrum:
     """Read a MUSE cube into memory, as ESO, mpdaf or PHANGS write it.
 
     Parameters
@@ -63,7 +72,9 @@ def read_muse_cube(path):
     )
 
 
-def extract_aperture(cube, aperture, *, noise_correlation=1.0, redshift=None):
+def extract_aperture(
+    cube: Spectrum, aperture: Any, *, noise_correlation: float = 1.0, redshift: float | None = None
+) -> Spectrum:
     """Sum the spaxels of an aperture.
 
     Parameters

@@ -1,11 +1,13 @@
 """Errors from the spectrum itself, where nobody gave them."""
 
+from __future__ import annotations
+
 import numpy as np
 
 __all__ = ["der_snr", "estimate_noise"]
 
 
-def estimate_noise(flux, mask=None):
+def estimate_noise(flux: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """Noise per pixel, from the scatter of each pixel about its second neighbours.
 
     The median of ``|2 f_i - f_(i-2) - f_(i+2)|``, scaled to a Gaussian's standard deviation (DER_SNR, Stoehr et al.
@@ -37,7 +39,7 @@ def estimate_noise(flux, mask=None):
     return 1.482602 / np.sqrt(6) * median
 
 
-def der_snr(flux, mask=None):
+def der_snr(flux: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """Signal-to-noise ratio per pixel: the median flux over the noise of `estimate_noise`.
 
     Parameters

@@ -1,9 +1,15 @@
 """PlainSpectrum: a spectrum from a file without specutils, whose import takes longer than a prediction."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
+
+if TYPE_CHECKING:
+    from specutils import Spectrum
 
 __all__ = ["PlainSpectrum"]
 
@@ -38,11 +44,11 @@ class PlainSpectrum:
     wcs = None
 
     @property
-    def wavelength(self):
+    def wavelength(self) -> u.Quantity:
         """The spectral axis as wavelengths."""
         return self.spectral_axis.to(u.AA, u.spectral())
 
-    def to_specutils(self):
+    def to_specutils(self) -> Spectrum:
         """The same as `~specutils.Spectrum`."""
         from specutils import Spectrum
 

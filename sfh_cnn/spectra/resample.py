@@ -4,12 +4,20 @@ The one kernel that synthesis and prediction share: what a network was trained o
 through the same lines.
 """
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from sfh_cnn.core import SFHCNNError, constants, pixel_edges
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from sfh_cnn.core import WavelengthGrid
 
 __all__ = ["redshift_order", "resample_matrix", "resample_spectra", "resample_to_grid"]
 
@@ -24,7 +32,7 @@ _BLOCK = 64
 _REDSHIFT_STEP = 2.0 / constants.C_KMS
 
 
-def resample_matrix(wave_edges_obs_aa, grid, redshift=0.0):
+def resample_matrix(wave_edges_obs_aa: np.ndarray, grid: WavelengthGrid, redshift: float = 0.0) -> csr_array:
     """Overlap of observed pixels with the rest-frame pixels of a grid.
 
     Parameters
@@ -69,7 +77,9 @@ def resample_matrix(wave_edges_obs_aa, grid, redshift=0.0):
     return sparse.csr_array((weights, column, row_ends), shape=(grid.n_wave, len(edges_in) - 1))
 
 
-def resample_spectra(flux, flux_err, mask, matrix):
+def resample_spectra(
+    flux: np.ndarray, flux_err: np.ndarray | None, mask: np.ndarray | None, matrix: csr_array
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Put spectra of one redshift on the grid's pixels, with errors and mask.
 
     Bad pixels leave and the weights are shared among the good ones; an output pixel is bad if less than half of it
@@ -184,7 +194,14 @@ def _with_sums(matrix):
     return matrix.astype(np.float32), *columns
 
 
-def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
+def resample_to_grid(
+    wave_aa: np.ndarray,
+    flux: np.ndarray,
+    flux_err: np.ndarray | None,
+    mask: np.ndarray | None,
+    redshift: np.ndarray,
+    grid: WavelengthGrid,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Put spectra of any redshifts on the grid's pixels: `resample_spectra`, matrix by matrix.
 
     Parameters
@@ -226,7 +243,7 @@ def resample_to_grid(wave_aa, flux, flux_err, mask, redshift, grid):
         parts = (None if part is None else part[rows] for part in (flux, flux_err, mask))
         out = _resample(*parts, *_matrix_at_step(edges, grid, value))
         flux_out[rows], mask_out[rows] = out[0], out[2]
-        if flux_err is not None:
+        if err_out is not None:
             err_out[rows] = out[1]
     return flux_out, err_out, mask_out
 
@@ -235,7 +252,7 @@ def _redshift_step(redshift):
     return np.round(np.log1p(redshift) / _REDSHIFT_STEP)
 
 
-def redshift_order(redshift):
+def redshift_order(redshift: np.ndarray) -> np.ndarray | None:
     """An order of spectra in which those that share a matrix in `resample_to_grid` are neighbours.
 
     Parameters

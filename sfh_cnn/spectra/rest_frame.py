@@ -1,8 +1,15 @@
 """Air and vacuum wavelengths, and the redshift out of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["air_to_vacuum", "to_air", "to_rest_frame", "vacuum_to_air"]
 
@@ -17,7 +24,7 @@ def _refractive_index(wave_vacuum_aa):
     return np.where(wave_vacuum_aa < _AIR_LIMIT_AA, 1.0, index)
 
 
-def vacuum_to_air(wave_aa):
+def vacuum_to_air(wave_aa: ArrayLike) -> np.ndarray:
     """Vacuum wavelengths to air.
 
     Parameters
@@ -40,7 +47,7 @@ def vacuum_to_air(wave_aa):
     return wave_aa / _refractive_index(wave_aa)
 
 
-def air_to_vacuum(wave_aa):
+def air_to_vacuum(wave_aa: ArrayLike) -> np.ndarray:
     """Air wavelengths to vacuum; the inverse of `vacuum_to_air` to rounding.
 
     Parameters
@@ -61,7 +68,7 @@ def air_to_vacuum(wave_aa):
     return vacuum_aa
 
 
-def to_air(wave_aa, medium):
+def to_air(wave_aa: ArrayLike, medium: str) -> np.ndarray:
     """Wavelengths in air, whatever they are in.
 
     Parameters
@@ -88,7 +95,7 @@ def to_air(wave_aa, medium):
     raise SFHCNNError(f"medium must be 'air' or 'vacuum', got {medium!r}")
 
 
-def to_rest_frame(wave_aa, redshift):
+def to_rest_frame(wave_aa: np.ndarray, redshift: float | np.ndarray) -> np.ndarray:
     """Observed wavelengths to the rest frame.
 
     The index of air differs between the observed and the rest wavelength; dividing air wavelengths by (1 + z)

@@ -1,7 +1,10 @@
 """The registry of SSP library formats: who reads what."""
 
+from __future__ import annotations
+
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sfh_cnn.core import SFHCNNError
 
@@ -14,12 +17,16 @@ from .miles import identify_miles, read_miles
 from .ppxf import identify_ppxf, read_ppxf
 from .xsl import identify_xsl, read_xsl
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 __all__ = ["format_names", "read_ssp_library", "register_reader"]
 
-_READERS = {}
+_READERS: dict[str, Any] = {}
 
 
-def register_reader(name, read, identify=None):
+def register_reader(name: str, read: Callable[..., SSPLibrary], identify: Callable[[Path], bool] | None = None) -> None:
     """Teach `SSPLibrary.read` a format.
 
     Parameters

@@ -1,5 +1,7 @@
 """A small made-up SSP library, so that tests and docs need no real one."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from .library import SSPLibrary
@@ -24,7 +26,7 @@ _LINES = (
 )
 
 
-def toy_ssp_library(step_aa=5.0):
+def toy_ssp_library(step_aa: float = 5.0) -> SSPLibrary:
     """Make a smooth SSP library that is ordered like a real one.
 
     Older populations are redder and fainter per mass formed, Balmer lines are deepest at 300 Myr,

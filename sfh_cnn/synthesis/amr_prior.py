@@ -4,13 +4,19 @@ A family gives [M/H] in the fine bins of lookback time of given star formation h
 half of the default mixture follows the mass formed so far.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .mixture import Family, FamilyRegistry, choose_families, log_uniform, uniform
 from .smooth_noise import bin_log_ages, smooth_noise
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "AMR_FAMILIES",
@@ -240,7 +246,7 @@ class MetallicityPrior:
         _ = self.built  # a wrong name is an error here, not in the middle of a long run
 
     @functools.cached_property
-    def built(self):
+    def built(self) -> dict[str, Any]:
         """The families themselves, name to object, in the order of ``families``."""
         return AMR_FAMILIES.build(self.families, self.parameters)
 
@@ -271,7 +277,12 @@ LOCAL_DISCS = MetallicityPrior(
 )
 
 
-def draw_metallicity(rng, mass_fraction, edges_yr, prior=DEFAULT):
+def draw_metallicity(
+    rng: np.random.Generator,
+    mass_fraction: np.ndarray,
+    edges_yr: np.ndarray,
+    prior: MetallicityPrior | dict[str, float] = DEFAULT,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw enrichment histories for given star formation histories.
 
     Parameters

@@ -1,5 +1,7 @@
 """Dust: attenuation laws as curves normalised at 5500 Angstrom, for a diffuse and a birth-cloud component."""
 
+from __future__ import annotations
+
 import numpy as np
 
 __all__ = ["DUST_LAWS", "attenuation_curve", "transmission"]
@@ -61,7 +63,7 @@ DUST_LAWS = {
 }
 
 
-def attenuation_curve(name, wave_aa):
+def attenuation_curve(name: str, wave_aa: np.ndarray) -> np.ndarray:
     """A(lambda) / A_V of a named law, exactly 1 at 5500 Angstrom.
 
     Parameters

@@ -1,5 +1,7 @@
 """Histories into light: mass formed at each age and metallicity, and what that shines."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from .ssp_grid import metallicity_weights
@@ -29,7 +31,7 @@ def mass_weights(mass, metallicity_dex, nodes_dex):
     return weights
 
 
-def library_shares(rng, n, n_library, mixed_share):
+def library_shares(rng: np.random.Generator, n: int, n_library: int, mixed_share: float) -> np.ndarray:
     """Share of each stellar library in each mock.
 
     Parameters
@@ -56,7 +58,9 @@ def library_shares(rng, n, n_library, mixed_share):
     return shares
 
 
-def bin_history(mass, metallicity_dex, light, parent, n_age):
+def bin_history(
+    mass: np.ndarray, metallicity_dex: np.ndarray, light: np.ndarray, parent: np.ndarray, n_age: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mass fractions, light fractions and [M/H] in the network's bins.
 
     Parameters

@@ -1,5 +1,7 @@
 """What a training set is made of: instrument, priors, observation. Each is a frozen dataclass that reads TOML."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
@@ -55,11 +57,11 @@ class InstrumentConfig:
         WavelengthGrid(self.wave_start_aa, self.wave_step_aa, self.n_wave)
 
     @property
-    def wavelength_grid(self):
+    def wavelength_grid(self) -> WavelengthGrid:
         """The network's pixels."""
         return WavelengthGrid(self.wave_start_aa, self.wave_step_aa, self.n_wave)
 
-    def lsf_sigma_aa(self, wave_obs_aa):
+    def lsf_sigma_aa(self, wave_obs_aa: np.ndarray) -> np.ndarray:
         """Standard deviation of the line spread at observed wavelengths, Angstrom."""
         return np.polyval(self.lsf_fwhm_polynomial, wave_obs_aa) / FWHM_PER_SIGMA
 
@@ -166,13 +168,13 @@ class SynthesisConfig:
         self.age_grid  # noqa: B018 (the grid checks itself)
 
     @property
-    def age_grid(self):
+    def age_grid(self) -> AgeGrid:
         """The network's age bins."""
         import astropy.units as u
 
         return AgeGrid(np.array(self.age_edges_yr) * u.yr) if self.age_edges_yr else AgeGrid.default()
 
-    def sha256(self):
+    def sha256(self) -> str:
         """Hash of the configuration, seed included."""
         # Not sorted: the order of the families decides which draw goes to which.
         text = json.dumps(config_to_dict(self))

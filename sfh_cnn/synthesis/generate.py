@@ -1,6 +1,9 @@
 """MockGenerator: from priors to what a telescope would have seen, the whole story on one page."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy import log
@@ -19,6 +22,13 @@ from .composite import bin_history, library_shares, mass_weights
 from .sfh_prior import draw_mass_fraction
 from .ssp_grid import SSPGrid, metallicity_weights
 from .threads import one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scipy.sparse import csr_matrix
+
+    from .config import DustPrior, SynthesisConfig
 
 __all__ = ["MockGenerator", "draw_dust"]
 
@@ -55,7 +65,7 @@ class MockGenerator:
         If the lines of the libraries are clearly broader than those of the instrument.
     """
 
-    def __init__(self, config, libraries=None):
+    def __init__(self, config: SynthesisConfig, libraries: Iterable[SSPLibrary] | None = None) -> None:
         self.config = config
         self.libraries = [SSPLibrary.read(name) for name in config.libraries] if libraries is None else list(libraries)
         instrument, redshift = config.instrument, config.observation.redshift_range
@@ -78,7 +88,7 @@ class MockGenerator:
         self._law = np.stack([attenuation_curve(name, self.wave_aa) for name in laws])
         self._law_coarse = np.stack([attenuation_curve(name, self.grid.coarse_wave_aa) for name in laws])
 
-    def contract(self, name=None):
+    def contract(self, name: str | None = None) -> ModelContract:
         """What a network trained on these mocks can promise, as a `~sfh_cnn.core.ModelContract`."""
         config, observation = self.config, self.config.observation
         return ModelContract(
@@ -113,7 +123,7 @@ class MockGenerator:
             synthesis={"sha256": config.sha256(), **config_to_dict(config)},
         )
 
-    def chunk(self, index, n, observed=True):
+    def chunk(self, index: int, n: int, observed: bool = True) -> dict[str, np.ndarray]:
         """Mocks number ``index * n`` to ``(index + 1) * n - 1``.
 
         Parameters
@@ -143,7 +153,7 @@ class MockGenerator:
             ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def observe(self, mocks, rng):
+    def observe(self, mocks: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Observe noise-free mocks: noise, masks, cuts, lines and errors, other ones each time.
 
         Parameters
@@ -181,7 +191,7 @@ class MockGenerator:
             "enrichment": enrichment,
         }
 
-    def v_light(self, mass, metallicity_dex, shares):
+    def v_light(self, mass: np.ndarray, metallicity_dex: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """Dust-free light of the fine age bins.
 
         Parameters
@@ -202,7 +212,13 @@ class MockGenerator:
         per_mass += np.take_along_axis(v_light, index[..., None] + 1, -1)[..., 0] * part
         return mass * per_mass
 
-    def spectra(self, history, dust, bases, bands):
+    def spectra(
+        self,
+        history: dict[str, np.ndarray],
+        dust: tuple[np.ndarray, np.ndarray, np.ndarray],
+        bases: tuple[np.ndarray, ...],
+        bands: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Noise-free spectra and band fluxes of histories.
 
         Parameters
@@ -246,7 +262,7 @@ class MockGenerator:
         band_flux /= v_level[:, None]
         return flux, band_flux, v_dust_free, v_level
 
-    def broadened_bases(self, redshift, sigma_kms, velocity_kms=0.0):
+    def broadened_bases(self, redshift: float, sigma_kms: float, velocity_kms: float = 0.0) -> tuple[np.ndarray, ...]:
         """Bases of young and old stars on the network's pixels, for `spectra`; arguments as `kinematics`."""
         operator = self.kinematics(redshift, sigma_kms, velocity_kms)
         return tuple((operator @ part.basis.T).T for part in (self.grid.young, self.grid.old))
@@ -300,7 +316,7 @@ class MockGenerator:
             return {"flux": flux, "band_flux": bands, **mock}
         return {**self._observed(rng, flux, bands, redshift), **mock}
 
-    def kinematics(self, redshift, sigma_kms, velocity_kms=0.0):
+    def kinematics(self, redshift: float, sigma_kms: float, velocity_kms: float = 0.0) -> csr_matrix:
         """Sparse operator from the library's pixels to the network's: line spread, dispersion, velocity error.
 
         The line spread of the instrument in the rest frame, less that of the library, is added to the
@@ -312,7 +328,7 @@ class MockGenerator:
         variance = np.maximum(instrument**2 - library**2, 0.0) + (edges * sigma_kms / C_KMS) ** 2
         return broadening_operator(self.grid.source_wave_aa, edges, np.sqrt(variance), velocity_kms)
 
-    def lsf_excess_kms(self, redshift):
+    def lsf_excess_kms(self, redshift: float) -> np.ndarray:
         """How much broader the libraries' lines are than the instrument's, as a velocity dispersion.
 
         Parameters
@@ -397,7 +413,7 @@ def _normalised(weights):
     return weights / weights.sum()
 
 
-def draw_dust(rng, n, dust):
+def draw_dust(rng: np.random.Generator, n: int, dust: DustPrior) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw dust from its prior.
 
     Parameters

@@ -1,10 +1,16 @@
 """Mixtures of registered families: what star formation and metallicity priors have in common."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfh_cnn.core import SFHCNNError, build_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Family", "FamilyRegistry", "choose_families", "log_uniform", "uniform"]
 
@@ -44,7 +50,7 @@ class FamilyRegistry:
     def __getitem__(self, name):
         return self._classes[self._known(name)]
 
-    def register(self, name):
+    def register(self, name: str) -> Callable[[type], type]:
         """Class decorator that adds a dataclass with a ``draw`` method under ``name``.
 
         Raises

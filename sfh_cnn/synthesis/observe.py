@@ -3,6 +3,8 @@
 Every function draws from an explicit generator and works on plain float32 arrays, spectra first.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from sfh_cnn.core.constants import C_KMS
@@ -29,7 +31,7 @@ EMISSION_LINES = (
 _NA_D_WINDOW_AA = (5880.0, 5906.0)
 
 
-def calibration_curves(rng, amplitude, n_wave, shortest_px):
+def calibration_curves(rng: np.random.Generator, amplitude: np.ndarray, n_wave: int, shortest_px: float) -> np.ndarray:
     """Smooth multiplicative errors on all scales, curvature included.
 
     A sum of cosines (half waves from the whole range down to ``shortest_px``) with random
@@ -153,7 +155,7 @@ def coverage_mask(rng, n_spec, wave_aa, full_share, min_coverage):
     return (wave_aa < low[:, None] - 1e-6) | (wave_aa > high[:, None] + 1e-6)
 
 
-def line_windows(half_width_kms, velocity_kms=0.0):
+def line_windows(half_width_kms: float, velocity_kms: float = 0.0) -> np.ndarray:
     """Rest-frame windows around the emission lines.
 
     Parameters

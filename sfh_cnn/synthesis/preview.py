@@ -1,5 +1,9 @@
 """One page that shows a prior: example histories of every family, example mocks, and the answers they imply."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core import atomic_write, require
@@ -10,6 +14,14 @@ from .amr_prior import METALLICITY_RANGE_DEX
 from .generate import GROUP_SIZE, MockGenerator
 from .sfh_prior import draw_mass_fraction
 from .ssp_grid import fine_age_edges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sfh_cnn.ssp import SSPLibrary
+
+    from .config import SynthesisConfig
 
 __all__ = ["preview"]
 
@@ -22,7 +34,14 @@ _N_SPECTRA = 4
 _CHUNK = 2048
 
 
-def preview(config, path, n_prior=8192, n_example=6, overwrite=False, libraries=None):
+def preview(
+    config: SynthesisConfig,
+    path: str | Path,
+    n_prior: int = 8192,
+    n_example: int = 6,
+    overwrite: bool = False,
+    libraries: Iterable[SSPLibrary] | None = None,
+) -> None:
     """Draw a page of example histories, example mocks and the implied prior.
 
     Parameters

@@ -4,8 +4,11 @@ A family draws the mass formed in fine bins of lookback time. Wherever the mass 
 time has a closed form, bins are differences of it, exact for any binning.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtr
@@ -14,6 +17,9 @@ from sfh_cnn.core import AgeGrid
 
 from .mixture import Family, FamilyRegistry, choose_families, log_uniform, uniform
 from .smooth_noise import bin_log_ages, smooth_noise
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["DEFAULT", "LOCAL_DISCS", "SFH_FAMILIES", "SFHPrior", "draw_mass_fraction", "register_sfh_family"]
 
@@ -391,7 +397,7 @@ class SFHPrior:
         _ = self.built  # a wrong name is an error here, not in the middle of a long run
 
     @functools.cached_property
-    def built(self):
+    def built(self) -> dict[str, Any]:
         """The families themselves, name to object, in the order of ``families``."""
         return SFH_FAMILIES.build(self.families, self.parameters)
 
@@ -445,7 +451,9 @@ LOCAL_DISCS = SFHPrior(
 )
 
 
-def draw_mass_fraction(rng, n, edges_yr, prior=DEFAULT):
+def draw_mass_fraction(
+    rng: np.random.Generator, n: int, edges_yr: np.ndarray, prior: SFHPrior | dict[str, float] = DEFAULT
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw star formation histories from a mixture of families.
 
     Parameters

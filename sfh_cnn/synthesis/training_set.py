@@ -1,14 +1,20 @@
 """Training sets on disk: HDF5 shards that can be resumed, verified and made on a cluster."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import dataclasses
 import hashlib
 import io
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy import log
@@ -19,6 +25,7 @@ from sfh_cnn.core import (
     SFHCNNError,
     SFHCNNWarning,
     atomic_write,
+    config_to_dict,
     folder_lock,
     map_on_cluster,
     progress,
@@ -27,6 +34,14 @@ from sfh_cnn.core import (
 )
 
 from .generate import MockGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from sfh_cnn.ssp import SSPLibrary
+
+    from .config import SynthesisConfig
 
 __all__ = ["CHUNK_SIZE", "TrainingSet", "generate_training_set"]
 
@@ -37,17 +52,17 @@ _FORMAT = "sfh_cnn training set 1"
 
 
 def generate_training_set(
-    config,
-    folder,
-    n_mocks,
+    config: SynthesisConfig,
+    folder: str | Path,
+    n_mocks: int,
     *,
-    n_worker=1,
-    observed=True,
-    scheduler=None,
-    libraries=None,
-    shard_size=2 * CHUNK_SIZE,
-    progress_bar=None,
-):
+    n_worker: int = 1,
+    observed: bool = True,
+    scheduler: Any = None,
+    libraries: Iterable[SSPLibrary] | None = None,
+    shard_size: int = 2 * CHUNK_SIZE,
+    progress_bar: bool | None = None,
+) -> TrainingSet:
     """Make a training set, or go on with one that was interrupted.
 
     The same configuration, seed and libraries give the same arrays, whatever the number of workers or machines of
@@ -140,7 +155,7 @@ class TrainingSet:
         If the folder holds no complete training set.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         manifest = _read_manifest(self.folder)
         if manifest is None:
@@ -162,7 +177,7 @@ class TrainingSet:
         for name in self.checksums:
             yield self._read(name)
 
-    def read(self, start, stop):
+    def read(self, start: int, stop: int) -> dict[str, np.ndarray]:
         """Mocks number ``start`` to ``stop - 1``.
 
         Parameters
@@ -186,19 +201,27 @@ class TrainingSet:
             parts.append(self._read(_shard_name(index), slice(max(start - first, 0), min(stop - first, size))))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def check_made_by(self, generator):
-        """Make sure that a generator makes the mocks of this set.
+    def check_made_with(self, config: SynthesisConfig, libraries: Iterable[SSPLibrary]) -> None:
+        """Make sure that this set is the one that a configuration describes.
 
         Parameters
         ----------
-        generator : MockGenerator
+        config : SynthesisConfig
+        libraries : list of `~sfh_cnn.ssp.SSPLibrary`
 
         Raises
         ------
         SFHCNNError
-            If its configuration, seed or stellar libraries are others; what differs is named.
+            If the set was made with another configuration, seed or stellar library; what differs is named.
         """
-        here, there = (_identity(contract) for contract in (self.contract, generator.contract()))
+        here = {
+            "synthesis": self.contract.synthesis,
+            "libraries": {library["name"]: library["sha256"] for library in self.contract.libraries},
+        }
+        there = {
+            "synthesis": {"sha256": config.sha256(), **json.loads(json.dumps(config_to_dict(config)))},
+            "libraries": {library.name: library.sha256 for library in libraries},
+        }
         if here != there:
             name, ours, theirs = _difference(here, there)
             raise SFHCNNError(
@@ -206,7 +229,7 @@ class TrainingSet:
                 "take the configuration that the set was made with, or make another set"
             )
 
-    def verify(self):
+    def verify(self) -> None:
         """Compare every array on disk with the checksums of the manifest.
 
         Raises
@@ -313,11 +336,18 @@ def _make(shards, generator, n_worker, scheduler):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_worker = {}
+_worker: dict[str, MockGenerator] = {}
 
 
 def _start_worker(generator):
     _worker["generator"] = generator
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """A parent that was killed says nothing: without this its workers would wait for the next shard for ever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _make_in_worker(shard):
@@ -367,12 +397,6 @@ def _check_same_set(folder, manifest, n_mocks):
         raise SFHCNNError(f"{folder} holds a set with another {_difference(before, after)[0]}; take another folder")
     if known["n_mocks"] > n_mocks:
         raise SFHCNNError(f"{folder} is a set of {known['n_mocks']} mocks; ask for as many or more, not {n_mocks}")
-
-
-def _identity(contract):
-    """Configuration and stellar libraries of a set, as JSON has them."""
-    libraries = {library["name"]: library["sha256"] for library in contract.libraries}
-    return json.loads(json.dumps({"synthesis": contract.synthesis, "libraries": libraries}))
 
 
 def _difference(before, after):

@@ -1,10 +1,19 @@
 """calibrate(): intervals that hold what they promise, and a threshold for unusual spectra, from held-out mocks."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS
 
 from .losses import INPUT_NAMES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfh_cnn.network import SFHNet
 
 __all__ = ["FALSE_ALARM_RATE", "calibrate"]
 
@@ -15,7 +24,7 @@ FALSE_ALARM_RATE = 0.01
 
 
 @torch.no_grad()
-def calibrate(network, mocks, batch_size=512):
+def calibrate(network: SFHNet, mocks: dict[str, Tensor], batch_size: int = 512) -> Tensor:
     """Set the network's interval factors and latent distance from mocks it was not trained on.
 
     Each predicted quantile keeps its distance from the median times a factor, one per quantity and level, such
@@ -36,15 +45,13 @@ def calibrate(network, mocks, batch_size=512):
     """
     network.eval()
     network.interval_factor.fill_(1.0)
-    quantiles, targets, latents = [], [], []
+    parts = []
     for start in range(0, len(mocks["redshift"]), batch_size):
         batch = {name: value[start : start + batch_size] for name, value in mocks.items()}
         latent = network.encode(*[batch[name] for name in INPUT_NAMES])
-        latents.append(latent)
-        quantiles.append(network.heads(latent)[1])
         truth = [batch[name] for name in ("mass_fraction", "light_fraction", "metallicity", "scalars")]
-        targets.append(network.targets(*truth))
-    quantiles, targets, latents = torch.cat(quantiles), torch.cat(targets), torch.cat(latents)
+        parts.append((network.heads(latent)[1], network.targets(*truth), latent))
+    quantiles, targets, latents = (torch.cat(part) for part in zip(*parts, strict=True))
     middle = QUANTILE_LEVELS.index(0.5)
     error = targets - quantiles[..., middle]
     for i, level in enumerate(QUANTILE_LEVELS):

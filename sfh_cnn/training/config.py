@@ -1,5 +1,7 @@
 """TrainingConfig: how a network is trained. Reads TOML together with the synthesis and network tables."""
 
+from __future__ import annotations
+
 import dataclasses
 
 from sfh_cnn.core import SFHCNNError
@@ -70,7 +72,7 @@ class TrainingConfig:
             raise SFHCNNError(f"n_distinct must be 0 (all mocks differ) or a number of mocks, got {self.n_distinct}")
 
     @property
-    def n_step(self):
+    def n_step(self) -> int:
         """Optimiser steps of the whole run in one process."""
         return max(self.n_mocks // self.batch_size, 1)
 

@@ -1,5 +1,7 @@
 """Configurations of runs: from files, from presets that ship with the package, from the folder of a run."""
 
+from __future__ import annotations
+
 import json
 import tomllib
 from importlib.resources import files
@@ -13,7 +15,7 @@ from .config import RunConfig
 __all__ = ["load_run_config", "load_synthesis_config", "read_run_config"]
 
 
-def load_run_config(path=None, preset=None):
+def load_run_config(path: str | Path | None = None, preset: str | None = None) -> RunConfig:
     """Configuration of a run.
 
     Parameters
@@ -50,7 +52,7 @@ def load_run_config(path=None, preset=None):
     return build_config(data, RunConfig, where=str(path or preset))
 
 
-def load_synthesis_config(path):
+def load_synthesis_config(path: str | Path) -> SynthesisConfig:
     """Configuration of mocks, from a file of a run or from one of mocks alone.
 
     Parameters
@@ -76,7 +78,7 @@ def load_synthesis_config(path):
     return build_config(data, SynthesisConfig, where=str(path))
 
 
-def read_run_config(folder):
+def read_run_config(folder: str | Path) -> RunConfig:
     """Configuration that a run was trained with.
 
     Parameters

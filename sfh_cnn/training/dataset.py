@@ -1,8 +1,17 @@
 """MockStream: an endless, numbered stream of batches, the same for any number of workers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfh_cnn.synthesis import MockGenerator, TrainingSet
 
 __all__ = ["HELD_OUT", "MockStream", "held_out_mocks", "to_tensors"]
 
@@ -10,7 +19,9 @@ __all__ = ["HELD_OUT", "MockStream", "held_out_mocks", "to_tensors"]
 HELD_OUT = {"validation": 10**9, "calibration": 2 * 10**9, "test": 3 * 10**9}
 
 
-def to_tensors(mocks, rows=slice(None), seed=0):
+def to_tensors(
+    mocks: dict[str, np.ndarray], rows: slice | np.ndarray = slice(None), seed: int | list[int] = 0
+) -> dict[str, Tensor]:
     """Mocks of a `MockGenerator` as a dictionary of tensors.
 
     ``edge_noise`` is added, normal numbers for `JointPosterior.jitter`: a batch brings all its randomness with it,
@@ -34,7 +45,7 @@ def to_tensors(mocks, rows=slice(None), seed=0):
     return {name: torch.from_numpy(value) for name, value in chosen.items()}
 
 
-def held_out_mocks(generator, kind, n):
+def held_out_mocks(generator: MockGenerator, kind: str, n: int) -> dict[str, Tensor]:
     """Mocks that no network of this package was trained on.
 
     Parameters
@@ -118,17 +129,17 @@ class MockStream:
 
     def __init__(
         self,
-        generator,
-        batch_size,
-        chunk_size,
-        start=0,
-        n_worker=1,
-        rank=0,
-        world_size=1,
-        n_distinct=0,
-        stored=None,
-        seed=0,
-    ):
+        generator: MockGenerator,
+        batch_size: int,
+        chunk_size: int,
+        start: int = 0,
+        n_worker: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        n_distinct: int = 0,
+        stored: TrainingSet | None = None,
+        seed: int = 0,
+    ) -> None:
         self.generator, self.stored = generator, stored
         self.batch_size, self.chunk_size = batch_size, chunk_size
         self.start, self.n_worker = start, n_worker

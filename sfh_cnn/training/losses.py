@@ -1,10 +1,21 @@
 """joint_loss(): what the network is rewarded for."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch.nn import functional
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 from sfh_cnn.network import to_variables
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfh_cnn.network import SFHNet
+
+    from .config import LossConfig
 
 __all__ = ["INPUT_NAMES", "joint_loss", "pinball"]
 
@@ -35,7 +46,7 @@ def pinball(quantiles, target):
     return torch.maximum(level * error, (level - 1) * error).mean(-1)
 
 
-def joint_loss(network, batch, weights):
+def joint_loss(network: SFHNet, batch: dict[str, Tensor], weights: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum of the terms and each of them.
 
     Parameters

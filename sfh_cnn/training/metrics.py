@@ -1,8 +1,15 @@
 """Physical scores while training: bias and scatter of the four means."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sfh_cnn.core.constants import SCALAR_NAMES
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["MEANS", "mad_std", "mean_scores"]
 
@@ -10,13 +17,13 @@ __all__ = ["MEANS", "mad_std", "mean_scores"]
 MEANS = SCALAR_NAMES[:4]
 
 
-def mad_std(values):
+def mad_std(values: ArrayLike) -> float:
     """1.4826 times the median absolute deviation from the median: sigma of a Gaussian, blind to tails."""
     values = np.asarray(values)
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
-def mean_scores(estimate, truth):
+def mean_scores(estimate: ArrayLike, truth: ArrayLike) -> dict[str, dict[str, float]]:
     """Bias, robust scatter and standard deviation of each of the four means.
 
     Parameters

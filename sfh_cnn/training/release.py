@@ -1,8 +1,11 @@
 """From a training run to the one file that users load."""
 
+from __future__ import annotations
+
 import datetime as dt
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +18,15 @@ from .checkpoint import load_checkpoint
 from .config_files import read_run_config
 from .run import LOG_FOLDER, STRETCH
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from sfh_cnn.core import ModelContract
+    from sfh_cnn.ssp import SSPLibrary
+
+    from .config import RunConfig
+
 __all__ = ["build_templates", "load_run", "release"]
 
 #: What a card must say before a network may be released.
@@ -23,7 +35,7 @@ _CARD_ACCURACY = ("n_mocks", "overall")
 _RANK, _COARSE_RANK = 64, 32
 
 
-def build_templates(grid):
+def build_templates(grid: Any) -> Templates:
     """Templates of the base library for a released network.
 
     Parameters
@@ -54,7 +66,9 @@ def build_templates(grid):
 
     coefficients, basis, spectra = compressed(grid.young, grid.old, _RANK)
     coarse, coarse_basis, _ = compressed(grid.coarse_young, grid.coarse_old, _COARSE_RANK)
-    templates = Templates(*spectra.shape[:2], basis.shape[0], basis.shape[1], *coarse_basis.shape)
+    n_age, n_met, _ = spectra.shape
+    (rank, n_source), (coarse_rank, n_coarse) = basis.shape, coarse_basis.shape
+    templates = Templates(n_age, n_met, rank, n_source, coarse_rank, n_coarse)
     values = {
         "nodes_dex": grid.nodes_dex,
         "source_wave_aa": [grid.source_wave_aa[0], grid.source_wave_aa[1] - grid.source_wave_aa[0]],
@@ -72,7 +86,9 @@ def build_templates(grid):
     return templates
 
 
-def load_run(folder, libraries=None):
+def load_run(
+    folder: str | Path, libraries: Iterable[SSPLibrary] | None = None
+) -> tuple[SFHNet, MockGenerator, RunConfig, dict[str, Any]]:
     """The network and mocks of a training run.
 
     Parameters
@@ -137,7 +153,17 @@ def _learning_curve(folder, n_point=40):
     return {"step": steps} | {name: [round(curve[step][name], 4) for step in steps] for name in names}
 
 
-def release(network, generator, config, path, *, accuracy, record, name=None, overwrite=False):
+def release(
+    network: SFHNet,
+    generator: MockGenerator,
+    config: RunConfig,
+    path: str | Path,
+    *,
+    accuracy: dict[str, Any],
+    record: dict[str, Any],
+    name: str | None = None,
+    overwrite: bool = False,
+) -> ModelContract:
     """Write a calibrated network with its card.
 
     Parameters

@@ -1,13 +1,22 @@
 """The mocks that a released network was trained on, made anew from its card."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from sfh_cnn.core import SFHCNNError, build_config
 from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.synthesis import MockGenerator, SynthesisConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sfh_cnn.core import ModelContract
+
 __all__ = ["released_mocks"]
 
 
-def released_mocks(contract, libraries=None):
+def released_mocks(contract: ModelContract, libraries: Iterable[SSPLibrary] | None = None) -> MockGenerator:
     """A generator of the mocks of a released network, to measure it anew.
 
     Parameters

@@ -1,15 +1,19 @@
 """train(): from a configuration to a checkpoint, resumable."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader
 
 from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict, folder_lock, remove_temporaries
 from sfh_cnn.network import SFHNet
+from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.synthesis import MockGenerator, TrainingSet
 
 from .checkpoint import load_checkpoint, whole_checkpoints
@@ -17,13 +21,21 @@ from .config_files import read_run_config
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from torch import Tensor
+
+    from .config import RunConfig
+
 __all__ = ["LOG_FOLDER", "STRETCH", "build_network", "train"]
 
 #: Folder of the logs inside that of a run, and the name of the log of a stretch that began at a step.
 LOG_FOLDER, STRETCH = "log", "from_step_"
 
 
-def build_network(config, generator):
+def build_network(config: RunConfig, generator: MockGenerator) -> SFHNet:
     """A network with its scales and first layer set from mocks.
 
     Parameters
@@ -45,16 +57,16 @@ def build_network(config, generator):
 
 
 def train(
-    config,
-    folder,
-    resume=False,
-    init_from=None,
-    libraries=None,
-    n_thread=None,
-    progress_bar=True,
-    data=None,
-    **trainer,
-):
+    config: RunConfig,
+    folder: str | Path,
+    resume: bool = False,
+    init_from: dict[str, Tensor] | None = None,
+    libraries: Iterable[SSPLibrary] | None = None,
+    n_thread: int | None = None,
+    progress_bar: bool = True,
+    data: str | Path | TrainingSet | None = None,
+    **trainer: Any,
+) -> SFHNet:
     """Train a network.
 
     Parameters
@@ -96,11 +108,15 @@ def train(
     from lightning.pytorch.utilities import rank_zero_only
 
     config, stored = _with_data(config, data)
+    if stored is not None:
+        libraries = [SSPLibrary.read(name) for name in config.synthesis.libraries] if libraries is None else libraries
+        stored.check_made_with(config.synthesis, libraries)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    rank = getattr(rank_zero_only, "rank", 0)
     # Of several processes that train together the first one holds the folder.
-    with folder_lock(folder) if rank_zero_only.rank == 0 else contextlib.nullcontext():
-        if rank_zero_only.rank == 0:
+    with folder_lock(folder) if rank == 0 else contextlib.nullcontext():
+        if rank == 0:
             remove_temporaries(folder)
         return _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, stored, trainer)
 
@@ -134,15 +150,13 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
             raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
     elif checkpoint.exists():
         raise SFHCNNError(f"{folder} holds a run already; pass resume=True (--resume) or take another folder")
-    generator = MockGenerator(config.synthesis, libraries)
-    if stored is not None:
-        stored.check_made_by(generator)
     with atomic_write(record, overwrite=True) as temporary:
         temporary.write_text(json.dumps(config_to_dict(config), indent=1), encoding="utf-8")
 
     if n_thread:
         torch.set_num_threads(n_thread)
     lightning.seed_everything(config.training.seed, verbose=False)
+    generator = MockGenerator(config.synthesis, libraries)
     network = build_network(config, generator)
     if init_from is not None:
         network.load_state_dict(init_from)

@@ -178,11 +178,11 @@ def test_any_mocks_are_read(made, start, stop):
 )
 def test_a_set_knows_its_configuration(made, small_config, toy, changes, match):
     """And its stellar libraries."""
-    made.check_made_by(MockGenerator(small_config, [toy]))
+    made.check_made_with(small_config, [toy])
     with pytest.raises(SFHCNNError, match=match):
-        made.check_made_by(MockGenerator(dataclasses.replace(small_config, **changes), [toy]))
+        made.check_made_with(dataclasses.replace(small_config, **changes), [toy])
     with pytest.raises(SFHCNNError, match="another toy than the configuration has"):
-        made.check_made_by(MockGenerator(small_config, [toy_ssp_library(step_aa=4.0)]))
+        made.check_made_with(small_config, [toy_ssp_library(step_aa=4.0)])
 
 
 def test_bad_requests_are_refused(tmp_path, small_config, toy):
