@@ -48,6 +48,11 @@ _MAX_KEPT = 1000
 @click.option("--refine", is_flag=True, help="Sample the exact posterior: slow, needs the network's stellar libraries.")
 @click.option("--draws", type=click.IntRange(min=0), default=0, help="Posterior draws to store per spectrum.")
 @click.option("--device", help="Device of torch, such as cuda. [default: that of the settings, or cpu]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Number format of the network; bfloat16 is faster on new processors. [default: that of the settings]",
+)
 @click.option("--bins", metavar="FILE", help="Cube: its bins, from MAPS of PHANGS-MUSE or MaNGA, nGIST, or an image.")
 @click.option("--velocity", metavar="FILE", help="Cube: stellar velocities, from MAPS of PHANGS-MUSE or MaNGA.")
 @click.option("--target-snr", type=float, help="Cube: make bins of this S/N per pixel.")
@@ -69,6 +74,7 @@ def predict(
     refine,
     draws,
     device,
+    precision,
     bins,
     velocity,
     target_snr,
@@ -94,7 +100,7 @@ def predict(
     """
     if manifest:
         _refuse_beside_manifest()
-        _predict_manifest(load_predictor(network, device, threads), manifest, overwrite, scheduler, as_json)
+        _predict_manifest(load_predictor(network, device, threads, precision), manifest, overwrite, scheduler, as_json)
         return
     if not inputs:
         raise click.UsageError("Missing argument 'INPUT...'.")
@@ -110,7 +116,7 @@ def predict(
             raise click.UsageError(
                 "a cube needs -o FILE.fits and takes no --photometry, --draws or --format; see 'sfh-cnn plot'"
             )
-        predictor = load_predictor(network, device, threads)
+        predictor = load_predictor(network, device, threads, precision)
         cube = {"redshift": next(iter(redshift), None), "bins": bins, "velocity": velocity, "target_snr": target_snr}
         cube["scheduler"] = scheduler
         maps = _predict_cube(predictor, inputs[0], output, figure, overwrite, {**options, **cube})
@@ -123,7 +129,7 @@ def predict(
         return
     if bins or velocity or target_snr or scheduler or html:
         raise click.UsageError("--bins, --velocity, --target-snr, --scheduler and --html are for a cube")
-    predictor = load_predictor(network, device, threads)
+    predictor = load_predictor(network, device, threads, precision)
     spectra = [_read(name, format_name) for name in inputs]
     result = predictor.predict(
         spectra if len(spectra) > 1 else spectra[0],
@@ -147,7 +153,7 @@ def predict(
         _print(result, inputs)
 
 
-def load_predictor(network=None, device=None, threads=None):
+def load_predictor(network=None, device=None, threads=None, precision=None):
     """Predictor of a released network or of a file.
 
     Parameters
@@ -158,6 +164,7 @@ def load_predictor(network=None, device=None, threads=None):
         Device of torch.
     threads : int, optional
         Threads of torch.
+    precision : {"float32", "bfloat16"}, optional
 
     Returns
     -------
@@ -165,7 +172,8 @@ def load_predictor(network=None, device=None, threads=None):
     """
     from sfh_cnn.prediction import SFHPredictor
 
-    predictor = (SFHPredictor.from_file if network and is_file(network) else SFHPredictor.pretrained)(network, device)
+    load = SFHPredictor.from_file if network and is_file(network) else SFHPredictor.pretrained
+    predictor = load(network, device, precision)
     if threads:  # what the command line says goes over the settings
         import torch
 
@@ -210,7 +218,7 @@ def _write_page(predictor, maps, cube, path, overwrite, options):
 def _refuse_beside_manifest():
     """What is said of a cube is said in its row."""
     context = click.get_current_context()
-    beside = {"manifest", "scheduler", "network", "threads", "device", "overwrite", "as_json"}
+    beside = {"manifest", "scheduler", "network", "threads", "device", "precision", "overwrite", "as_json"}
     given = [
         parameter.get_error_hint(context)
         for parameter in context.command.params

@@ -91,7 +91,9 @@ class SFHPredictor:
         return type(self), (self._artifact, self._precision)
 
     @classmethod
-    def pretrained(cls, name: str | None = None, device: str | None = None, precision: str = "float32") -> SFHPredictor:
+    def pretrained(
+        cls, name: str | None = None, device: str | None = None, precision: str | None = None
+    ) -> SFHPredictor:
         """A network that ships with the package; see `available`.
 
         Parameters
@@ -101,8 +103,8 @@ class SFHPredictor:
         device : str, optional
             Torch device, e.g. ``"cuda"``; by default that of ``sfh_cnn.conf``.
         precision : {"float32", "bfloat16"}, optional
-            Number format of the network's large products. On processors with AVX512-BF16, bfloat16 halves their
-            time and moves answers by about a hundredth of their errors.
+            Number format of the network's large products; by default that of ``sfh_cnn.conf``. On processors with
+            AVX512-BF16, bfloat16 halves their time and moves answers by about a hundredth of their errors.
 
         Returns
         -------
@@ -119,10 +121,10 @@ class SFHPredictor:
         artifact = _load(path, device)
         if artifact.sha256 != sha256:
             raise NetworkFileError(f"{path} is not the network that was released (its SHA-256 differs); reinstall")
-        return cls(artifact, precision)
+        return cls(artifact, precision or conf.precision)
 
     @classmethod
-    def from_file(cls, path: str | Path, device: str | None = None, precision: str = "float32") -> SFHPredictor:
+    def from_file(cls, path: str | Path, device: str | None = None, precision: str | None = None) -> SFHPredictor:
         """A network from a file that ``sfh-cnn release`` wrote; no code in the file is run.
 
         Parameters
@@ -144,7 +146,7 @@ class SFHPredictor:
         SFHCNNError
             If the machine does not have the precision.
         """
-        return cls(_load(path, device), precision)
+        return cls(_load(path, device), precision or conf.precision)
 
     @staticmethod
     def available() -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 import astropy.units as u
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from astropy.table import QTable
 from numpy.testing import assert_allclose
@@ -234,3 +235,17 @@ def test_refining_asks_for_the_library(refused, network_file, cube_file, monkeyp
     line, code = refused("predict", cube_file, "--network", network_file, "--refine", "-o", "maps.fits")
     assert "not for a cube" in line
     assert code == 2
+
+
+def test_precision_is_that_of_the_predictor(run, network_file):
+    """With bfloat16 the numbers are those of a predictor of that precision, and not those of float32."""
+    if not torch.cpu._is_avx512_bf16_supported():
+        pytest.skip("this processor has no products of bfloat16")
+    options = ("example", "--network", network_file, "--json", "--precision")
+    values = []
+    for precision in ("float32", "bfloat16"):
+        (spectrum,) = json.loads(run("predict", *options, precision))["spectra"]
+        result = SFHPredictor.from_file(network_file, precision=precision).predict(load_example_spectrum())
+        assert spectrum["quantities"]["a_v"]["value"] == pytest.approx(result.a_v.value, rel=1e-6)
+        values.append(spectrum["quantities"]["a_v"]["value"])
+    assert values[0] != values[1]

@@ -74,6 +74,18 @@ def test_settings_of_the_user_are_the_defaults(artifact_path, observed, monkeypa
     assert sizes == [5, 5, 2, 12]
 
 
+def test_precision_of_the_user_is_the_default(artifact_path):
+    """The setting holds unless an argument says otherwise; what is not to be had is refused."""
+    available = torch.cpu._is_avx512_bf16_supported()
+    with conf.set_temp("precision", "bfloat16"):
+        assert SFHPredictor.from_file(artifact_path, precision="float32")._precision == "float32"
+        if available:
+            assert SFHPredictor.from_file(artifact_path)._precision == "bfloat16"
+        else:
+            with pytest.raises(SFHCNNError, match="precision='bfloat16' is not to be had"):
+                SFHPredictor.from_file(artifact_path)
+
+
 def test_predictions_repeat_to_the_last_digit(predictor, observed, plain):
     """Nothing is random."""
     again = predictor.predict(observed.spectrum())
