@@ -40,6 +40,7 @@ _MAX_KEPT = 1000
 @click.option("--photometry", metavar="FILE", help="Table of band fluxes with units, as from 'sfh-cnn photometry'.")
 @click.option("--distance", metavar='"11 Mpc"|COSMOLOGY', help='For masses: a length, or such as "Planck18".')
 @click.option("--ebv", type=float, help="Galactic foreground E(B-V) to remove, mag.")
+@click.option("--line-mask", metavar='"500 km/s"', help="Mask emission lines, by this half width.")
 @click.option("--calibration-error", type=float, default=0.01, show_default=True, help="Smooth mismatch, a fraction.")
 @click.option("--medium", type=click.Choice(["air", "vacuum"]), help="Of the wavelengths, if the file does not say.")
 @click.option("--format", "format_name", help="Format of the spectra as specutils calls it. [default: recognised]")
@@ -66,6 +67,7 @@ def predict(
     photometry,
     distance,
     ebv,
+    line_mask,
     calibration_error,
     medium,
     format_name,
@@ -108,7 +110,8 @@ def predict(
         raise click.UsageError(f"--redshift was given {len(redshift)} times for {len(inputs)} spectra")
     refuse_existing(overwrite, output, figure, html)
     check_figure(figure, many=len(inputs) > 1)
-    options = {"ebv": ebv, "calibration_error": calibration_error, "medium": medium, "distance": _distance(distance)}
+    options = {"ebv": ebv, "calibration_error": calibration_error, "medium": medium}
+    options |= {"distance": _distance(distance), "line_mask": _line_mask(line_mask)}
     if _is_cube(inputs):
         if refine:
             raise click.UsageError("--refine is for spectra, not for a cube")
@@ -210,7 +213,8 @@ def _write_page(predictor, maps, cube, path, overwrite, options):
     from sfh_cnn.plotting import write_viewer
     from sfh_cnn.prediction import attach_spectra
 
-    maps = attach_spectra(predictor, maps, cube, ebv=options["ebv"], medium=options["medium"])
+    same = {name: options[name] for name in ("ebv", "medium", "line_mask")}
+    maps = attach_spectra(predictor, maps, cube, **same)
     write_viewer(maps, path, overwrite=overwrite)
     say(f"Wrote {path}")
 
@@ -293,6 +297,18 @@ def _distance(text):
         raise click.BadParameter(
             f"{text!r} is neither a length such as '11 Mpc' nor one of {names}", param_hint="--distance"
         ) from err
+
+
+def _line_mask(text):
+    """A velocity."""
+    if text is None:
+        return None
+    import astropy.units as u
+
+    try:
+        return u.Quantity(text).to("km/s")
+    except (TypeError, ValueError) as err:  # an error of units is a ValueError
+        raise click.BadParameter(f"{text!r} is not a velocity such as '500 km/s'", param_hint="--line-mask") from err
 
 
 def _row_names(inputs, result):

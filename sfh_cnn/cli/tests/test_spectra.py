@@ -33,9 +33,16 @@ def spectrum_file(tmp_path_factory):
 def test_numbers_are_those_of_the_predictor(run, network_file):
     """Median, interval and unit of each quantity, with photometry, dust and distance."""
     options = ("--photometry", "example", "--ebv", "0.4", "--distance", "350 Mpc", "--calibration-error", "0.02")
-    printed = json.loads(run("predict", "example", "--network", network_file, *options, "--json"))
+    printed = json.loads(
+        run("predict", "example", "--network", network_file, *options, "--line-mask", "400 km/s", "--json")
+    )
     result = SFHPredictor.from_file(network_file).predict(
-        load_example_spectrum(), load_example_photometry(), distance=350 * u.Mpc, ebv=0.4, calibration_error=0.02
+        load_example_spectrum(),
+        load_example_photometry(),
+        distance=350 * u.Mpc,
+        ebv=0.4,
+        calibration_error=0.02,
+        line_mask=400 * u.km / u.s,
     )
     (spectrum,) = printed["spectra"]
     for name in ("mass_weighted_log_age", "mass_fraction", "mass_formed", "recent_sfr", "t50"):
@@ -115,6 +122,7 @@ def test_answer_and_messages_go_to_different_places(tmp_path, network_file):
         (["example", "--redshift", "0.1", "--redshift", "0.2"], "2 times for 1 spectra", 2),
         (["example", "--distance", "3 kg"], "distance is in kg", 1),
         (["example", "--distance", "far"], "neither a length", 2),
+        (["example", "--line-mask", "500"], "not a velocity such as '500 km/s'", 2),
         (["example", "--calibration-error", "2"], "calibration_error is a fraction", 1),
         (["example", "--photometry", "missing.ecsv"], "missing.ecsv", 1),
         (["example", "--plot", "picture.doc"], "should end in one of .png", 1),
