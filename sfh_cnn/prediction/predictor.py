@@ -31,6 +31,7 @@ from .batches import run_network
 from .blocks import InputBlocks
 from .cube import predict_cube
 from .engine import Engine
+from .forks import one_thread_after_fork
 from .limits import band_limit, chi2_limit, doubtful_velocity
 from .pretrained import available, released_network
 from .refine import Refiner
@@ -54,7 +55,8 @@ __all__ = ["SFHPredictor"]
 class SFHPredictor:
     """Star formation and enrichment histories from a released network.
 
-    Make one with `pretrained` or `from_file`; a predictor may be used from several threads.
+    Make one with `pretrained` or `from_file`; a predictor may be used from several threads, and sent to other processes.
+    Processes that are forked after one was made use one thread of torch each.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ class SFHPredictor:
     """
 
     def __init__(self, artifact: Artifact, precision: Any = "float32") -> None:
+        one_thread_after_fork()
         self.contract = artifact.contract
         self.sha256 = artifact.sha256
         self.engine = Engine(artifact)
