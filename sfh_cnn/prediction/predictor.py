@@ -55,8 +55,8 @@ __all__ = ["SFHPredictor"]
 class SFHPredictor:
     """Star formation and enrichment histories from a released network.
 
-    Make one with `pretrained` or `from_file`; a predictor may be used from several threads, and sent to other processes.
-    Processes that are forked after one was made use one thread of torch each.
+    Make one with `pretrained` or `from_file`; a predictor may be used from several threads, and sent to other
+    processes. Those that are forked after one was made use one thread of torch each.
 
     Parameters
     ----------
