@@ -32,7 +32,7 @@ bands
 predictor = SFHPredictor.pretrained()
 options = {"ebv": 0.45, "distance": 390 * u.Mpc, "line_mask": 500 * u.km / u.s}
 result = predictor.predict(spectrum, photometry=bands, **options)
-plot_summary(result)
+plot_summary(result, title="Brightest galaxy of Abell 478")
 
 # %%
 # The numbers, as a notebook shows them:
@@ -42,11 +42,12 @@ result
 # %%
 # When did half of the stars exist?
 # ---------------------------------
-# Everything that depends on the history has an interval. Over coarse bins the history is known better than over the 16
-# of the network. Shares are means, which may lie outside of the interval where the posterior has a long tail:
+# Everything that depends on the history has an interval, and a median that goes with it: ``result.t50`` is that of the
+# mean history, which is smoother than any single one. Over coarse bins the history is known better than over the 16 of
+# the network. Their shares are means, which may lie outside of the interval where the posterior has a long tail:
 
 lower, upper = result.interval("t50", 0.68)
-print(f"t50 = {result.t50:.1f}, 68 per cent between {lower:.1f} and {upper:.1f}")
+print(f"t50 = {result.quantile('t50', 0.5):.1f}, 68 per cent between {lower:.1f} and {upper:.1f}")
 
 coarse = result.rebin(AgeGrid([0, 0.1, 1, 5, 13.8] * u.Gyr))
 lower, upper = coarse.interval("mass_fraction", 0.68)
@@ -64,6 +65,8 @@ cases = {
     "calibration_error = 0.03": predictor.predict(spectrum, photometry=bands, calibration_error=0.03, **options),
 }
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+axes[0].set_title("Mass formed, three ways")
+axes[1].set_title("Metallicity")
 for (label, one), color in zip(cases.items(), ("#0072B2", "#E69F00", "#CC79A7")):
     plot_sfh(one, axes[0], kind="cumulative", color=color, label=label)
     plot_amr(one, axes[1], color=color)

@@ -64,7 +64,7 @@ for name, ax in zip(names, axes.flat):
         truth[name], value, yerr=[value - lower, upper - value], fmt="o", ms=3, lw=0.6, color="#0072B2", alpha=0.6
     )
     ax.axline((truth[name].mean(),) * 2, slope=1, color="#4D4D4D", lw=1)
-    ax.set(xlabel=f"true {name.replace('_', ' ')}", ylabel="predicted")
+    ax.set(title=name.replace("_", " "), xlabel="true", ylabel="predicted")
 
 # %%
 # In numbers
@@ -96,3 +96,4 @@ lower, upper = with_bands.interval("mass_weighted_log_age", 0.68)
 figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
 ax.plot(truth["light_weighted_log_age"], (upper - lower).value / 2, "o", ms=3, color="#009E73", alpha=0.7)
 ax.set(xlabel="true light-weighted log age [dex(yr)]", ylabel="error of mass-weighted log age [dex]", ylim=(0, None))
+ax.set_title("Uncertainty against age")

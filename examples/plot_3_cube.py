@@ -86,7 +86,8 @@ plot_map(maps, "mass_formed")
 # --------
 # The stars of each annulus are stacked, weighted by mass or light as the quantity asks for. Two populations of one
 # metallicity each are not what the smooth enrichment histories of the prior expect; the gradient is found, and the
-# offset from the truth is of the size that ``sfh-cnn info`` quotes as scatter.
+# offset from the truth is of the size that ``sfh-cnn info`` quotes as scatter. The error bars are much smaller: a sum
+# takes the errors of its bins to be independent, and what the prior does to all of them alike is not in them.
 
 profile = maps.radial_profile(((n - 1) / 2, (n - 1) / 2), step=1.5 * u.arcsec)
 share = np.array(
@@ -97,6 +98,8 @@ share = np.array(
     ]
 )
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+axes[0].set_title("Metallicity")
+axes[1].set_title("Mass formed")
 plot_profile(profile, "mass_weighted_metallicity", axes[0])
 axes[0].plot(profile.radius.value, share * 0.1 + (1 - share) * -0.3, color="#4D4D4D", label="truth")
 axes[0].legend()

@@ -56,13 +56,13 @@ for name, color in (("light_weighted_log_age", "#0072B2"), ("mass_weighted_log_a
         log_age, value, yerr=[value - lower, upper - value], fmt="o", ms=4, color=color, label=name.replace("_", " ")
     )
 axes[0].axline((9, 9), slope=1, color="#4D4D4D", lw=1)
-axes[0].set(xlabel="log age of the cluster [dex(yr)]", ylabel="predicted")
+axes[0].set(title="Mean ages", xlabel="log age of the cluster [dex(yr)]", ylabel="predicted")
 axes[0].legend(loc="upper left")
 value = result.light_weighted_metallicity.value
 lower, upper = (bound.value for bound in result.interval("light_weighted_metallicity", 0.68))
 axes[1].errorbar(log_age, value, yerr=[value - lower, upper - value], fmt="o", ms=4, color="#009E73")
 axes[1].step(log_age, metallicity, where="mid", color="#4D4D4D", lw=1, label="truth")
-axes[1].set(xlabel="log age of the cluster [dex(yr)]", ylabel="light-weighted [M/H] [dex]")
+axes[1].set(title="Metallicity", xlabel="log age of the cluster [dex(yr)]", ylabel="light-weighted [M/H] [dex]")
 axes[1].legend(loc="lower left")
 
 for age, found, flags in zip(log_age, result.light_weighted_log_age.value, result.flag_names()):
@@ -77,7 +77,7 @@ figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
 edges = result.age_grid.edges.to_value(u.yr)
 for i in (1, 4, 8):
     ax.stairs(result.light_fraction[i].value, np.log10(np.maximum(edges, 1e6)), label=f"log age {log_age[i]:.2f}")
-ax.set(xlabel="log lookback time [dex(yr)]", ylabel="light fraction")
+ax.set(title="Light of three clusters", xlabel="log lookback time [dex(yr)]", ylabel="light fraction")
 ax.legend(loc="upper left")
 
 # %%
