@@ -35,7 +35,7 @@ _n_mocks = click.option(
 @click.option("--preset", metavar="NAME", help="Shipped settings that go over those of --config, such as quick.")
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
-@click.option("--init-from", type=click.Path(), metavar="FILE", help="Released network to start from.")
+@click.option("--init-from", metavar="NAME|FILE", help="Released network to start from.")
 @click.option("--data", type=click.Path(), metavar="FOLDER", help="Train on a set that 'synthesize' made.")
 @common("threads", "library", "json")
 def train(config_file, preset, folder, resume, init_from, data, threads, library_paths, as_json):
@@ -44,6 +44,9 @@ def train(config_file, preset, folder, resume, init_from, data, threads, library
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
     phangs-muse-hst, phangs-muse-hst-bc03, phangs-muse-hst-local, manga-ugriz and califa.
     """
+    import dataclasses
+    import logging
+
     from sfh_cnn import training
 
     if not (config_file or preset):
@@ -51,9 +54,10 @@ def train(config_file, preset, folder, resume, init_from, data, threads, library
     config = training.load_run_config(config_file, preset)
     start = None
     if init_from:
-        from sfh_cnn.network import load_artifact
-
-        start = load_artifact(init_from).network.state_dict()
+        artifact = _artifact(init_from)
+        start, name = artifact.network.state_dict(), f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, started_from=name))
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it recommends products
     training.train(
         config,
         folder,
@@ -80,8 +84,6 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
     anew from its card; that needs the stellar libraries.
     """
     from sfh_cnn.diagnostics import evaluate as measure
-    from sfh_cnn.network import load_artifact
-    from sfh_cnn.prediction import released_network
     from sfh_cnn.training import calibrate, held_out_mocks, load_run, released_mocks
 
     _use_threads(threads)
@@ -89,7 +91,7 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
         trained, generator, *_ = load_run(network, _run_libraries(network, library_paths))
         calibrate(trained, held_out_mocks(generator, "calibration", n_mocks))
     else:
-        artifact = load_artifact(network if is_file(network) else released_network(network)[0])
+        artifact = _artifact(network)
         libraries = read_libraries(artifact.contract.synthesis["libraries"], library_paths)
         trained, generator = artifact.network, released_mocks(artifact.contract, libraries)
     mocks = held_out_mocks(generator, "test", n_mocks)
@@ -152,6 +154,14 @@ def info(network, as_json):
         echo_json({"sha256": predictor.sha256, **dataclasses.asdict(predictor.contract)})
     else:
         _print_card(predictor)
+
+
+def _artifact(network):
+    """A released network by its name, or from a file."""
+    from sfh_cnn.network import load_artifact
+    from sfh_cnn.prediction import released_network
+
+    return load_artifact(network if is_file(network) else released_network(network)[0])
 
 
 def _use_threads(threads):

@@ -405,6 +405,8 @@ class SFHPrior:
 #: Broad mixture: light-weighted mean log age close to even from 7 to 10.1, mass-weighted with more above 8.5.
 DEFAULT = SFHPrior()
 
+_DISC = {"start_yr": (8e9, 1.35e10), "tau_yr": (2e9, 3e10)}
+
 #: Nearby spiral discs such as those of PHANGS: smooth, extended, begun 8-13.5 Gyr ago, with mild
 #: recent ups and downs and old bulges.
 LOCAL_DISCS = SFHPrior(
@@ -418,18 +420,12 @@ LOCAL_DISCS = SFHPrior(
         "stochastic": 0.15,
     },
     parameters={
-        "delayed_tau": {"start_yr": (8e9, 1.35e10), "tau_yr": (1.5e9, 3e10)},
-        "exponential": {"start_yr": (8e9, 1.35e10), "tau_yr": (2e9, 3e10), "rising_share": 0.25},
-        "constant": {"start_yr": (8e9, 1.35e10)},
-        "recent_change": {
-            "start_yr": (8e9, 1.35e10),
-            "tau_yr": (2e9, 3e10),
-            "change_yr": (3e7, 1e9),
-            "factor": (0.25, 3.0),
-        },
-        "burst_on_top": {
-            "start_yr": (8e9, 1.35e10),
-            "tau_yr": (2e9, 3e10),
+        "delayed_tau": _DISC | {"tau_yr": (1.5e9, 3e10)},
+        "exponential": _DISC | {"rising_share": 0.25},
+        "constant": {"start_yr": _DISC["start_yr"]},
+        "recent_change": _DISC | {"change_yr": (3e7, 1e9), "factor": (0.25, 3.0)},
+        "burst_on_top": _DISC
+        | {
             "burst_age_yr": (1e7, 1e9),
             "burst_duration_yr": (1e7, 3e8),
             "burst_share": (0.002, 0.05),
@@ -441,12 +437,7 @@ LOCAL_DISCS = SFHPrior(
             "young_tau_yr": (1e9, 3e10),
             "young_share": (0.1, 0.95),
         },
-        "stochastic": {
-            "start_yr": (8e9, 1.35e10),
-            "tau_yr": (2e9, 3e10),
-            "scatter_dex": (0.1, 0.3),
-            "length_dex": (0.2, 1.0),
-        },
+        "stochastic": _DISC | {"scatter_dex": (0.1, 0.3), "length_dex": (0.2, 1.0)},
     },
 )
 

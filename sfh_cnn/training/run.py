@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def train(
     ------
     SFHCNNError
         If the folder holds another run or belongs to another process, or there is nothing to resume; or if the
-        training set is none of this configuration.
+        training set is none of this configuration, or the weights to start from do not fit it.
     """
     from sfh_cnn.core import require
 
@@ -146,7 +147,11 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
     if resume:
         if not checkpoint.exists():
             raise SFHCNNError(f"nothing to resume: {checkpoint} does not exist")
-        if read_run_config(folder) != config:
+        recorded = read_run_config(folder)
+        # What the weights once were does not matter any more.
+        training = dataclasses.replace(config.training, started_from=recorded.training.started_from)
+        config = dataclasses.replace(config, training=training)
+        if recorded != config:
             raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
     elif checkpoint.exists():
         raise SFHCNNError(f"{folder} holds a run already; pass resume=True (--resume) or take another folder")
@@ -159,7 +164,13 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
     generator = MockGenerator(config.synthesis, libraries)
     network = build_network(config, generator)
     if init_from is not None:
-        network.load_state_dict(init_from)
+        try:
+            network.load_state_dict(init_from)
+        except RuntimeError as err:
+            raise SFHCNNError(
+                "the network to start from has other pixels, bands, age bins or layers than the configuration; "
+                "take a configuration with the same [synthesis.instrument] and [network], or start from nothing"
+            ) from err
         network.interval_factor.fill_(1.0)  # the calibration of another training
     module = LitSFHNet(network, config.training)
     # Without a monitored metric this keeps the newest checkpoint only.
@@ -185,7 +196,11 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
         enable_model_summary=False,
         **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
     )
-    runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
+    with warnings.catch_warnings():
+        # The folder is not empty: the record is there. The other one is between lightning and torch.
+        warnings.filterwarnings("ignore", "Checkpoint directory")
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec")
+        runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
     return module.average
 
 

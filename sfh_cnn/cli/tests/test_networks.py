@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core.constants import SCALAR_NAMES
+from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import TrainingSet
 
 from .conftest import invoke
@@ -74,19 +75,28 @@ def test_another_library_is_noticed(refused, released_file):
     assert code == 1
 
 
-def test_fine_tuning_starts_from_the_file(run, tmp_path, config_file, released_file):
-    """One step from a released network stays near it."""
+def test_fine_tuning_on_another_library_starts_from_the_file(run, tmp_path, config_file, released_file):
+    """One step from a released network stays near it; the new card knows the library and where it began."""
     short = tmp_path / "short.toml"
     text = config_file.read_text()
-    short.write_text(
-        text.replace("n_mocks = 320", "n_mocks = 32").replace("steps_per_epoch = 5", "steps_per_epoch = 1")
-    )
+    for before, after in (
+        ("n_mocks = 320", "n_mocks = 32"),
+        ("steps_per_epoch = 5", "steps_per_epoch = 1"),
+        ('libraries = ["toy"]', 'libraries = ["other-toy"]'),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    short.write_text(text)
     run("train", "--config", short, "--out", tmp_path / "run", "--init-from", released_file)
+    run("train", "--config", short, "--out", tmp_path / "run", "--resume")  # nothing is left to do
+    run("release", tmp_path / "run", "--out", tmp_path / "tuned.pt", "--n-mocks", 200)
+    card, first = (json.loads(run("info", path, "--json")) for path in (tmp_path / "tuned.pt", released_file))
+    assert card["libraries"][0]["sha256"] == toy_ssp_library(step_aa=2.5).sha256 != first["libraries"][0]["sha256"]
+    assert card["training"]["started_from"] == f"mine (SHA-256 {first['sha256']})"
     from sfh_cnn.network import load_artifact
-    from sfh_cnn.ssp import toy_ssp_library
     from sfh_cnn.training import load_run
 
-    tuned = load_run(tmp_path / "run", [toy_ssp_library(step_aa=2.0)])[0].state_dict()
+    tuned = load_run(tmp_path / "run", [toy_ssp_library(step_aa=2.5)])[0].state_dict()
     start = load_artifact(released_file).network.state_dict()
     weights = [name for name in start if name.endswith("weight")]
     assert weights

@@ -200,6 +200,13 @@ def test_fine_tuning_starts_from_the_given_weights(finished, tmp_path):
             assert torch.equal(value, state[name])
 
 
+def test_weights_of_another_network_are_refused(finished, tmp_path):
+    """With other layers they do not fit."""
+    other = dataclasses.replace(small_config(), network=dataclasses.replace(small_config().network, n_latent=16))
+    with pytest.raises(SFHCNNError, match="has other pixels, bands, age bins or layers"):
+        run(tmp_path, other, init_from=finished[1].state_dict())
+
+
 def test_wrong_folders_are_refused(finished, tmp_path):
     """A finished run is not overwritten, another configuration is not resumed, nothing cannot be resumed."""
     folder, _ = finished
