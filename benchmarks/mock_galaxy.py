@@ -296,7 +296,7 @@ def draw(maps, true, path):
     from sfh_cnn.plotting import plot_map, plot_style
 
     names = ("light_weighted_log_age", "mass_weighted_log_age", "light_weighted_metallicity", "a_v")
-    with plot_style(), mpl.rc_context({"axes.labelsize": 7.5}):
+    with plot_style(), mpl.rc_context({"axes.labelsize": 6}):
         figure = plt.figure(figsize=(8.4, 8.8), layout="constrained")
         for i, name in enumerate(names):
             own = getattr(maps, name)

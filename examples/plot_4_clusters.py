@@ -43,8 +43,8 @@ clusters = [cluster(*one) for one in zip(log_age, metallicity)]
 # %%
 # Mean ages
 # ---------
-# The light-weighted mean age is that of the cluster. The mass-weighted one allows for as many old stars behind the
-# light of a young cluster as galaxies have, hence its long intervals there: it is not what to quote for a cluster.
+# The light-weighted mean age is that of the cluster. The mass-weighted one allows for old stars behind the light of a
+# young cluster, as galaxies have them; where it does, its interval is long. It is not what to quote for a cluster.
 
 predictor = SFHPredictor.pretrained("phangs-muse-hst-bc03")
 result = predictor.predict(clusters, redshift=0.0, medium="air", calibration_error=0)
