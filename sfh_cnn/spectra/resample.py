@@ -137,37 +137,40 @@ def _resample(flux, flux_err, mask, matrix, full, width_ratio):
     mask_out = np.empty((n_spec, n_wave), dtype=bool)
     for start in range(0, n_spec, _BLOCK):
         block = slice(start, start + _BLOCK)
-        # Wavelength runs down the columns here, as the sparse product wants it. Single precision has enough digits
-        # for a mean of a few pixels.
-        values = flux[block].T.astype(np.float32, order="C")
+        # Single precision has enough digits for a mean of a few pixels.
+        values = flux[block].astype(np.float32)
         bad = ~np.isfinite(values)
         if mask is not None:
-            bad |= mask[block].T
+            bad |= mask[block]
         if flux_err is not None:
-            unit = _powers_of_two(flux_err[block])  # keep squares of 1e-20 in range and change no digit
-            errors = np.multiply(flux_err[block].T, 1 / unit, order="C", dtype=np.float32)
+            unit = _powers_of_two(flux_err[block])[:, np.newaxis]  # keep squares of 1e-20 in range, change no digit
+            errors = np.multiply(flux_err[block], 1 / unit, dtype=np.float32)
             bad |= ~((errors > 0) & (errors < np.inf))
+        columns = [values] if flux_err is None else [values, errors]
         any_bad = bad.any()
-        coverage = full
         if any_bad:
-            values[bad] = 0.0  # 0 * NaN is NaN: bad pixels must be gone before the product
-            coverage = matrix @ (~bad).astype(np.float32)
-        covered = coverage > _MIN_COVERAGE - 1e-6
-        weight = covered / np.maximum(coverage, np.float32(0.5 * _MIN_COVERAGE))
-        values = matrix @ values
-        values *= weight
-        flux_out[block] = values.T
-        mask_out[block] = ~covered.T
+            for column in columns:
+                np.copyto(column, 0.0, where=bad)  # 0 * NaN is NaN: bad pixels must be gone before the product
+            columns.append(~bad)
         if flux_err is not None:
-            if any_bad:
-                errors[bad] = 0.0
             errors *= errors
             errors *= width_ratio
-            errors = matrix @ errors
-            np.sqrt(errors, out=errors)
-            errors *= weight
-            errors *= unit
-            err_out[block] = errors.T
+        # Wavelength runs down the columns now, as the sparse product wants it: one for flux, variance and coverage.
+        n = len(values)
+        stack = np.empty((matrix.shape[1], len(columns) * n), dtype=np.float32)
+        for i, column in enumerate(columns):
+            stack[:, i * n : (i + 1) * n] = column.T
+        stack = matrix @ stack
+        coverage = stack[:, -n:] if any_bad else full
+        covered = coverage > _MIN_COVERAGE - 1e-6
+        weight = covered / np.maximum(coverage, np.float32(0.5 * _MIN_COVERAGE))
+        np.multiply(stack[:, :n].T, weight.T, out=flux_out[block])
+        np.logical_not(covered.T, out=mask_out[block])
+        if flux_err is not None:
+            variance = stack[:, n : 2 * n]
+            np.sqrt(variance, out=variance)
+            variance *= weight
+            np.multiply(variance.T, unit, out=err_out[block])
     return flux_out, err_out, mask_out
 
 
@@ -182,7 +185,7 @@ def _powers_of_two(values):
 def _with_sums(matrix):
     """A matrix, the covered share of each output pixel, and width of each input pixel over that of an output pixel.
 
-    The latter two as columns, all in single precision. The column sums are the widths where the grid covers the whole
+    A column and a row, all in single precision. The column sums are the widths where the grid covers the whole
     input pixel; the two at the ends take their neighbours'.
     """
     covered = matrix @ np.ones(matrix.shape[1])
@@ -190,8 +193,7 @@ def _with_sums(matrix):
     met = np.flatnonzero(ratio)
     if len(met) > 2:
         ratio[met[0]], ratio[met[-1]] = ratio[met[1]], ratio[met[-2]]
-    columns = (values[:, np.newaxis].astype(np.float32) for values in (covered, ratio))
-    return matrix.astype(np.float32), *columns
+    return matrix.astype(np.float32), covered[:, np.newaxis].astype(np.float32), ratio.astype(np.float32)
 
 
 def resample_to_grid(
