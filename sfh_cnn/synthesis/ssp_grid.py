@@ -194,12 +194,19 @@ class SSPGrid:
     Raises
     ------
     SFHCNNError
-        If a library does not cover the spectra, or the base not the bands.
+        If the youngest age bins are too wide, or a library does not cover the spectra, or the base not the bands.
     """
 
     def __init__(self, libraries, age_edges_yr, wave_range_aa, band_range_aa, metallicity_range_dex=(-2.0, 0.4)):
         libraries = [library.to_air() for library in libraries]
         self.edges_yr, self.parent = fine_age_edges(np.asarray(age_edges_yr, dtype=float))
+        self.n_young = int(np.sum(self.edges_yr[1:] <= _YOUNG_YR * (1 + 1e-9)))
+        if not 0 < self.n_young < len(self.edges_yr) - 1:
+            raise SFHCNNError(
+                f"age bins must tell stars younger than {_YOUNG_YR:g} yr, which birth clouds dim, from older ones: let "
+                f"the youngest bin begin at 0 and end at {10 * _YOUNG_YR:g} yr at the latest, got edges at "
+                f"{', '.join(f'{edge:g}' for edge in age_edges_yr)} yr"
+            )
         low, high = metallicity_range_dex
         nodes = libraries[0].metallicity_dex
         for library in libraries[1:]:  # libraries that nearly agree on a node share it
@@ -227,7 +234,6 @@ class SSPGrid:
         fine, coarse = np.array(fine), np.array(coarse)  # (n_lib, n_fine, n_met, n_wave)
         window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
         self.v_light = (coarse[..., window].mean(axis=-1) * (V_WINDOW_AA[1] - V_WINDOW_AA[0])).astype(np.float32)
-        self.n_young = int(np.sum(self.edges_yr[1:] <= _YOUNG_YR * (1 + 1e-9)))
         n = self.n_young
         self.young, self.old = CompressedSSP(fine[:1, :n], 24), CompressedSSP(fine[:, n:], 40 + 24 * len(libraries))
         self.coarse_young, self.coarse_old = CompressedSSP(coarse[:1, :n], 20), CompressedSSP(coarse[:, n:], 48)

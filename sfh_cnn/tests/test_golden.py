@@ -1,7 +1,8 @@
 """Network files of earlier versions load, and predict what they predicted then.
 
-A file in ``golden/`` is never changed and never removed: when the format changes, one of the new format is added.
-``format-1`` was written by version 0.1, before the joint posterior began with the means.
+A file in ``golden/`` is never changed and never removed: when the layout changes, one of the new layout is added with
+``golden/make.py``. ``format-1`` was written by version 0.1, before the joint posterior began with the means;
+``format-1-means-first`` after that.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.testing import assert_allclose
 from specutils import Spectrum
 
 from sfh_cnn import SFHPredictor
+from sfh_cnn.network import NetworkConfig, load_artifact
 
 FOLDER = Path(__file__).parent / "golden"
 UNIT = u.Unit("erg / (s cm2 Angstrom)")
@@ -39,9 +41,11 @@ def golden(request):
     return predictor.predict(spectrum, {"F438W": (band, 0.05 * band)}, distance=10 * u.Mpc), then
 
 
-def test_there_is_one():
-    """The files are there, also where the package is installed."""
-    assert (FOLDER / "format-1.pt").is_file()
+@pytest.mark.parametrize(("name", "means_first"), [("format-1", False), ("format-1-means-first", True)])
+def test_there_is_one_of_each_layout(name, means_first):
+    """The files are there, also where the package is installed; the last one is of the layout that is written today."""
+    assert load_artifact(FOLDER / f"{name}.pt").config.means_first == means_first
+    assert NetworkConfig().means_first
 
 
 def test_predictions_are_those_of_then(golden):
@@ -63,3 +67,5 @@ def test_draws_and_reconstruction_are_those_of_then(golden):
     draws = result.draws(3, seed=1)
     assert_allclose(draws.a_v.value, then["out_draws_a_v"], **CLOSE)
     assert_allclose(draws.mass_fraction, then["out_draws_mass_fraction"], rtol=0.02, atol=0.01)
+    if "out_draws_metallicity" in then.files:
+        assert_allclose(draws.metallicity.value, then["out_draws_metallicity"], rtol=0.02, atol=0.01)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 
-from sfh_cnn.core import AgeGrid
+from sfh_cnn.core import AgeGrid, SFHCNNError
 from sfh_cnn.core.constants import V_WINDOW_AA
 from sfh_cnn.photometry import band_matrix
-from sfh_cnn.ssp import SSPLibrary
+from sfh_cnn.ssp import SSPLibrary, toy_ssp_library
 from sfh_cnn.synthesis.ssp_grid import CompressedSSP, SSPGrid, _age_average, fine_age_edges, metallicity_weights
 
 EDGES_YR = AgeGrid.default().edges_yr
@@ -216,3 +216,10 @@ def test_e_miles_beside_bc03_is_e_miles(bc03):
             assert np.abs(magnitude - magnitude[3]).max() < 0.02
     # One factor for all: from the Salpeter IMF of E-MILES to that of the base.
     assert np.std(scales) / np.mean(scales) < 0.005
+
+
+@pytest.mark.parametrize("edges_yr", [(0.0, 1e9, 1e10), (1e8, 1e9, 1e10), (0.0, 1e6, 1e7)])
+def test_bins_that_do_not_tell_young_stars_from_old_are_refused(edges_yr):
+    """A first bin of 1 Gyr, bins without young stars, bins without old ones."""
+    with pytest.raises(SFHCNNError, match="youngest bin begin at 0 and end at 1e\\+08 yr"):
+        SSPGrid([toy_ssp_library(step_aa=20.0)], np.array(edges_yr), (4800.0, 6000.0), (3500.0, 9800.0), (-2.0, 0.4))
