@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PackedNetwork"]
 
-#: Scores of the attention are cut here, far beyond any that occur, so that their exponentials stay finite.
-_SCORE_LIMIT = 60.0
+#: Scores of the attention, as powers of two, are cut here, far beyond any that occur: their sums stay finite.
+_SCORE_LIMIT = 90.0
 
 
 class _Linear:
@@ -68,7 +69,12 @@ class PackedNetwork:
         self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
         self.projection = _Linear(network.projection.weight, dtype=dtype)
         attention = network.attention
-        self.query_key_value, self.mix = like(attention.query_key_value), like(attention.mix)
+        # The scores come out as powers of two, whose exponentials are the fastest.
+        layer, scale = attention.query_key_value, torch.ones(3, attention.mix.out_features)
+        scale[0] = math.log2(math.e) * (attention.mix.out_features / attention.n_head) ** -0.5
+        scale = scale.flatten()
+        self.query_key_value = _Linear(layer.weight * scale[:, None], layer.bias * scale, dtype=dtype)
+        self.mix = like(attention.mix)
         self.inner, self.outer = like(attention.inner, "swish"), like(attention.outer)
         self.pool = like(network.pool)
         self.join = _Linear(network.join.weight, network.join.bias)
@@ -152,7 +158,7 @@ class PackedNetwork:
         qkv = self.query_key_value(block.norm_1(x.float())).float().view(n, n_token, 3, block.n_head, d)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).reshape(3, n * block.n_head, n_token, d).unbind(0)
         # Without the maximum taken out first, softmax is a division after the sum over values.
-        score = torch.bmm(query, key.transpose(1, 2)).mul_(d**-0.5).clamp_(-_SCORE_LIMIT, _SCORE_LIMIT).exp_()
+        score = torch.bmm(query, key.transpose(1, 2)).clamp_(-_SCORE_LIMIT, _SCORE_LIMIT).exp2_()
         mixed = torch.bmm(score, value).div_(score.sum(-1, keepdim=True))
         mixed = mixed.view(n, block.n_head, n_token, d).transpose(1, 2).reshape(n, n_token, width)
         x = self.mix.plus(mixed, x)
