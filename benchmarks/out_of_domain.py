@@ -19,7 +19,7 @@ import torch
 from accuracy import load, mastar_of_mangadap, predict, predict_own
 from astropy.io import fits
 from astropy.table import Table
-from independent_mocks import C_KMS, WAVE_AA, MockMaker, observe, read_bc03, read_emiles, read_mastar
+from independent_mocks import BANDS, C_KMS, WAVE_AA, MockMaker, observe, read_bc03, read_emiles, read_mastar
 from scipy.constants import c, h, k
 from threadpoolctl import threadpool_limits
 
@@ -30,7 +30,7 @@ from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.training import released_mocks
 
 #: Flags that cast doubt on an answer; the others describe the input.
-WARNINGS = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION | Flag.REDSHIFT_DOUBTFUL
+WARNINGS = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION | Flag.REDSHIFT_DOUBTFUL | Flag.BANDS_DISAGREE
 REFUSALS = Flag.NO_DATA | Flag.FEW_PIXELS | Flag.SNR_OUTSIDE | Flag.NEGATIVE_FLUX | Flag.REDSHIFT_OUTSIDE
 #: Emission lines of a star-forming region, rest frame, and their strength over H beta.
 LINES = ((4861.3, 1.0), (4958.9, 1.0), (5006.8, 3.0), (5875.6, 0.1), (6300.3, 0.1), (6548.0, 0.3), (6562.8, 2.9),
@@ -131,7 +131,11 @@ def cases(n, seed, emiles, mastar):
         wrong = (1 + seen["redshift"]) * (1 + sign * velocity / C_KMS) - 1
         yield f"redshift off by {velocity} km/s", seen, {"redshift": wrong}, True
     yield "bands of another galaxy", seen | {key: np.roll(seen[key], 1, axis=0) for key in _BAND_KEYS}, {}, True
-    yield "bands twice as bright", seen | {key: 2 * seen[key] for key in _BAND_KEYS}, {}, True
+    for factor in (0.1, 0.5, 1.2, 2.0):
+        yield f"bands times {factor:g}", seen | {key: factor * seen[key] for key in _BAND_KEYS}, {}, True
+    for position in (0, 4):
+        wrong = np.where(np.arange(len(BANDS)) == position, 1.5, 1.0)
+        yield f"{BANDS[position]} times 1.5", seen | {key: wrong * seen[key] for key in _BAND_KEYS}, {}, True
     for share in (0.1, 0.3, 0.5, 0.9):
         yield f"power law, {100 * share:.0f} % of the light", observe(rng, with_power_law(clean, share)), {}, True
     yield "narrow lines, EW of H beta 20 Å", observe(rng, with_lines(clean, rng, 60, 20)), {}, True
@@ -169,6 +173,7 @@ def row_of(name, result, mocks, has_truth):
         "Unusual": f"{marked[Flag.UNUSUAL_SPECTRUM]:.0f}",
         "Poor fit": f"{marked[Flag.POOR_RECONSTRUCTION]:.0f}",
         "Redshift": f"{marked[Flag.REDSHIFT_DOUBTFUL]:.0f}",
+        "Bands": f"{marked[Flag.BANDS_DISAGREE]:.0f}",
         "Other": f"{100 * np.mean((result.flags & REFUSALS) != 0):.0f}",
         "Any": f"{100 * np.mean((result.flags & (WARNINGS | REFUSALS)) != 0):.0f}",
         "Log age, light": "",
