@@ -57,7 +57,7 @@ def refused():
     return fail
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def toy_reader():
     """The made-up library under the name that the configuration has, and one with other pixels."""
     register_reader("toy", small_library)
@@ -67,7 +67,7 @@ def toy_reader():
         del readers._READERS[name]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def config_file(tmp_path_factory, toy_reader):
     """Configuration of a run of ten steps."""
     path = tmp_path_factory.mktemp("config") / "small.toml"

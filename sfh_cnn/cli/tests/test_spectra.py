@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose
 
 from sfh_cnn import SFHMaps, SFHPredictor, SFHResult
 from sfh_cnn.examples import load_example_photometry, load_example_spectrum
-from sfh_cnn.ssp import readers
 
 from .conftest import invoke
 
@@ -235,9 +234,8 @@ def test_a_file_that_is_no_network_is_refused(refused, tmp_path, content):
     assert "not a network" in refused("predict", "example", "--network", path)[0]
 
 
-def test_refining_asks_for_the_library(refused, network_file, cube_file, monkeypatch):
+def test_refining_asks_for_the_library(refused, network_file, cube_file):
     """In one line that says how to name its place; a cube is not refined."""
-    monkeypatch.delitem(readers._READERS, "toy", raising=False)
     line, _ = refused("predict", "example", "--network", network_file, "--refine")
     assert "--library toy=PATH" in line
     line, code = refused("predict", cube_file, "--network", network_file, "--refine", "-o", "maps.fits")
