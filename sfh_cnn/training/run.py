@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,27 +182,40 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
     # Each stretch of a resumed run has its own log: lightning deletes what it finds in a log folder.
     stretch = f"{STRETCH}{data.start}"
     loggers = [CSVLogger(folder, LOG_FOLDER, stretch), TensorBoardLogger(folder, LOG_FOLDER, stretch)]
-    runner = lightning.Trainer(
-        max_steps=config.training.n_step,
-        limit_train_batches=config.training.steps_per_epoch,
-        gradient_clip_val=config.training.gradient_clip,
-        precision=config.training.precision,
-        callbacks=callbacks,
-        plugins=[whole_checkpoints()],
-        logger=loggers,
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
-        log_every_n_steps=config.training.steps_per_epoch,
-        enable_progress_bar=progress_bar,
-        enable_model_summary=False,
-        **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
-    )
-    with warnings.catch_warnings():
-        # The folder is not empty: the record is there. The other one is between lightning and torch.
-        warnings.filterwarnings("ignore", "Checkpoint directory")
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec")
+    with _quiet():
+        runner = lightning.Trainer(
+            max_steps=config.training.n_step,
+            limit_train_batches=config.training.steps_per_epoch,
+            gradient_clip_val=config.training.gradient_clip,
+            precision=config.training.precision,
+            callbacks=callbacks,
+            plugins=[whole_checkpoints()],
+            logger=loggers,
+            default_root_dir=folder,
+            num_sanity_val_steps=0,
+            log_every_n_steps=config.training.steps_per_epoch,
+            enable_progress_bar=progress_bar,
+            enable_model_summary=False,
+            **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
+        )
         runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
     return module.average
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Lightning without what is no news to the user: devices that are not there, and advertisements."""
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # The folder is not empty: the record is there. The other one is between lightning and torch.
+            warnings.filterwarnings("ignore", "Checkpoint directory")
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 class _Data:

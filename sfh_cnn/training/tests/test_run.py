@@ -183,9 +183,11 @@ def test_early_stopping(tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 15
 
 
-def test_a_run_shorter_than_an_epoch_is_kept(tmp_path):
-    """The last steps count, though they do not fill an epoch."""
+def test_a_run_shorter_than_an_epoch_is_kept(tmp_path, capfd):
+    """The last steps count, though they do not fill an epoch; and lightning has nothing to say on the terminal."""
     run(tmp_path, small_config(n_mocks=32 * 7))
+    said = "".join(capfd.readouterr())
+    assert not any(word in said for word in ("litlogger", "TPU", "Trainer.fit"))
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 7
 
 
