@@ -24,6 +24,7 @@ class Flag(enum.IntFlag):
     LOW_SAMPLE_SIZE = 2048
     REDSHIFT_DOUBTFUL = 4096
     BANDS_DISAGREE = 8192
+    NETWORK_OFF = 16384
 
 
 _MEANING = {
@@ -38,9 +39,10 @@ _MEANING = {
     Flag.POOR_RECONSTRUCTION: "the reconstructed spectrum fits badly (reduced chi2 beyond that of its S/N in training)",
     Flag.NEGATIVE_FLUX: "more than 10 per cent of the valid pixels are negative by more than 3 sigma",
     Flag.CALIBRATION_OUTSIDE: "calibration_error outside the trained range; the nearest trained value was used",
-    Flag.LOW_SAMPLE_SIZE: "refinement left too few effective draws; the amortised posterior may be off",
+    Flag.LOW_SAMPLE_SIZE: "refinement left too few effective draws; the network's answer is kept and may be off",
     Flag.REDSHIFT_DOUBTFUL: "the stars seem to move against the given redshift by more than was trained",
     Flag.BANDS_DISAGREE: "a band that the spectrum covers is brighter or fainter than it by more than was trained",
+    Flag.NETWORK_OFF: "refinement moved an answer by far more than the network's interval; the refined one is given",
 }
 
 

@@ -1,188 +1,210 @@
-"""The exact likelihood of a spectrum and its bands, with what is not wanted integrated out."""
-
-import functools
+"""The likelihood of histories, with the dust integrated out: tens of thousands of them in a second."""
 
 import numpy as np
+from scipy.special import logsumexp
 
-from sfh_cnn.photometry import band_matrix
-from sfh_cnn.synthesis import calibration_curves, line_windows
+from sfh_cnn.synthesis import mass_weights
 
-__all__ = ["SpectrumLikelihood"]
+__all__ = ["HistoryLikelihood", "stellar_states"]
 
-#: Pixels this close to an emission line are left out, km/s: mocks may or may not have lines, at all strengths.
-_LINE_HALF_WIDTH_KMS = 500.0
-#: Calibration curves from which the variance of their cosines is measured.
-_N_CURVE = 1000
-#: Pixels that are averaged to measure the noise: neighbours share some of it in resampled spectra.
-_BLOCK_PX = 4
-#: Steps by which the kinematics of the models change, and prior widths of both changes, km/s.
-_STEP_KMS = (10.0, 50.0)
-_WIDTH_KMS = (50.0, 100.0)
-#: Least rms of the smooth errors that the fit of the noise allows for: dust laws differ from any mixture of stars.
-_LEAST_BEND = 0.02
-#: Times that the kinematics are fitted, each from the last answer.
-_N_KINEMATIC_FIT = 3
+#: Mean square, in units of the noise, below which a direction in the space of spectra is left out.
+_NEGLIGIBLE = 1e-3
+#: Histories in memory at a time.
+_BLOCK = 2048
+#: Chi2 above that of the best history nearby from which on the integral over A_V is not worth its time.
+_HOPELESS = 2000.0
+#: Where the integral over A_V is evaluated, in standard deviations from its peak.
+_NODES = np.linspace(-4.0, 4.0, 13)
 
 
-class SpectrumLikelihood:
-    """Likelihood of histories with dust, given one spectrum.
-
-    Gaussian noise of known shape. Integrated out: the level; smooth calibration errors, as a Gaussian process of the
-    amplitude given and the power that the training's errors have; velocity and velocity dispersion, to first order
-    around their best values; mismatch between spectrum and bands. Fitted beforehand: one factor on the error bars,
-    from what is left when the spectrum is fitted by any combination of stars.
+def stellar_states(grid, history):
+    """Coefficients of the light of histories.
 
     Parameters
     ----------
-    generator : `~sfh_cnn.synthesis.MockGenerator`
-    flux, flux_err, mask : ndarray, shape (n_wave,)
-        On the network's pixels, any unit of order 1.
-    band_flux, band_flux_err : ndarray, shape (n_band,)
-        In the same unit; NaN where missing.
-    redshift, calibration_error : float
-    velocity_dispersion, velocity : float
-        First guesses, km/s.
+    grid : SSPGrid
+    history : dict of ndarray
+        As `~sfh_cnn.synthesis.MockGenerator.spectra` takes it.
+
+    Returns
+    -------
+    young, old : ndarray, shapes (n, n_young_state), (n, n_old_state), float32
+        Of stars below and above 10 Myr; first those of the spectrum, then those from which bands are made.
+    """
+    weights = mass_weights(history["mass"], history["fine_metallicity"], grid.nodes_dex)
+    young, old = weights[:, : grid.n_young], weights[:, grid.n_young :]
+    one = np.ones((len(weights), 1), dtype=np.float32)
+    return (
+        np.concatenate([part.project(young, one) for part in (grid.young, grid.coarse_young)], axis=1),
+        np.concatenate([part.project(old, history["shares"]) for part in (grid.old, grid.coarse_old)], axis=1),
+    )
+
+
+class HistoryLikelihood:
+    """Likelihood of histories, given one spectrum, integrated over level, dust law and A_V.
+
+    The level is even in its logarithm. Spectra are compared in a few dozen directions, those in which typical ones
+    differ by more than the noise; and light behind any dust is a sum of common terms, so that chi2 at all A_V of all
+    laws follows from the products of these terms.
+
+    Parameters
+    ----------
+    observed : ObservedSpectrum
+    terms : DustTerms
+    sample : tuple
+        History and dust of a few hundred draws of the prior.
     """
 
-    def __init__(
-        self,
-        generator,
-        flux,
-        flux_err,
-        mask,
-        band_flux,
-        band_flux_err,
-        redshift,
-        calibration_error,
-        velocity_dispersion,
-        velocity,
-    ):
-        self.generator, self.redshift = generator, redshift
-        wave_aa = generator.wave_aa
-        windows = line_windows(_LINE_HALF_WIDTH_KMS)
-        near_line = ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
-        valid = ~mask & ~near_line & (flux_err > 0)
-        self._inverse_err = np.where(valid, 1.0 / np.where(valid, flux_err, 1.0), 0.0)
-        self._flux = np.where(valid, flux, 0.0)
-        self.sigma_kms, self.velocity_kms = max(velocity_dispersion, 10.0), velocity
-        modes = _calibration_modes(len(wave_aa), generator.config.observation.calibration_scale_px)
-        for _ in range(_N_KINEMATIC_FIT):
-            stars, tangents = self._fit_stars(modes * max(calibration_error, _LEAST_BEND))
-        self._inverse_err = self._inverse_err / self.error_factor
-        self.bases = generator.broadened_bases(redshift, self.sigma_kms, self.velocity_kms)
+    def __init__(self, observed, terms, sample):
+        self._terms = terms
+        frame, self._length = _frame(observed, observed.models(*sample).astype(float))
+        grid, n_wave = observed.generator.grid, len(observed.generator.wave_aa)
+        fine, coarse = frame[:n_wave] * observed.weight[:n_wave, None], frame[n_wave:] * observed.weight[n_wave:, None]
+        coarse = observed.band_matrix @ coarse
 
-        # Everything smooth that may be added to a model: data = level * model + noise + nuisance.
-        curves = modes * calibration_error * stars if calibration_error > 0 else modes[:0]
-        nuisance = np.concatenate([curves, tangents])  # (n_nuisance, n_wave)
-        config = generator.config.observation
-        bands = generator.config.instrument.bands
-        has = np.isfinite(band_flux) & (band_flux_err > 0)
-        self._band_matrix = band_matrix(generator.grid.coarse_wave_aa, bands, redshift).astype(np.float32)
-        band_flux = np.where(has, band_flux, 0.0)
-        zero_point = (config.zero_point_error + 1.5 * calibration_error) * band_flux
-        grey = (config.grey_mismatch + calibration_error) * band_flux
-        band_err = np.hypot(np.where(has, band_flux_err, 1.0), zero_point)
-        inverse_err = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
-        nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), len(bands)))], axis=1)
-        nuisance = np.concatenate([nuisance, np.concatenate([np.zeros(len(wave_aa)), grey])[None]]) * inverse_err
-        # Woodbury: with noise of unit variance, chi2 = |r|^2 - |L^-1 U r|^2, where L L^T = 1 + U U^T.
-        lower = np.linalg.cholesky(np.eye(len(nuisance)) + nuisance @ nuisance.T)
-        self._project = np.linalg.solve(lower, nuisance).T.astype(np.float32)  # (n_data, n_nuisance)
-        self._weight = inverse_err.astype(np.float32)
-        self._data = (np.concatenate([self._flux, band_flux]) * inverse_err).astype(np.float32)
-        self._data_projected = self._data @ self._project
+        def project(basis, coarse_basis):
+            parts = [
+                np.concatenate([basis @ (a[:, None] * fine), coarse_basis @ (b[:, None] * coarse)])
+                for a, b in zip(terms.fine, terms.coarse, strict=True)
+            ]
+            return np.concatenate(parts, axis=1).astype(np.float32)  # (n_state, n_term * n_direction)
 
-    def __call__(self, history, dust):
+        self._young = project(observed.bases[0], grid.coarse_young.basis)
+        self._old = project(observed.bases[1], grid.coarse_old.basis)
+
+    def __call__(self, young, old, cloud):
         """Log likelihoods, up to a constant.
 
         Parameters
         ----------
-        history, dust : dict
-            As `~sfh_cnn.synthesis.MockGenerator.spectra` takes them.
+        young, old : ndarray
+            From `stellar_states`.
+        cloud : ndarray of int, shape (n,)
+            Position of the birth clouds in `DustTerms.cloud_factor`.
 
         Returns
         -------
         ndarray, shape (n,)
         """
-        flux, band_flux, _, _ = self.generator.spectra(history, dust, self.bases, self._band_matrix)
-        model = np.concatenate([flux, band_flux], axis=1)
-        model *= self._weight
-        projected = model @ self._project
-        square = _squares(model) - _squares(projected)
-        level = ((model @ self._data) - projected @ self._data_projected) / square
-        # Residuals, not differences of large numbers: S/N 200 over 3000 pixels leaves float32 few digits.
-        model *= -level[:, None]
-        model += self._data
-        chi2 = _squares(model) - _squares(self._data_projected - level[:, None] * projected)
-        # The level's own Gaussian integral; a negative level is no galaxy.
-        return np.where(level > 0, -0.5 * chi2 - 0.5 * np.log(square), -np.inf)
+        out = np.empty(len(cloud))
+        for rows in _blocks(cloud):
+            share = self._share(cloud[rows[0]])
+            along, across = self._light(young[rows], old[rows], cloud[rows[0]])
+            peak, lowest = self._search(along, across, share)
+            out[rows] = -0.5 * lowest
+            near = np.flatnonzero(lowest < lowest.min() + _HOPELESS)
+            _, log_mass = self._integrand(along[near], across[near], share, peak[near])
+            out[rows[near]] = logsumexp(log_mass, axis=(1, 2))
+        return out
 
-    def _fit_stars(self, curves):
-        """Fit any combination of stars, calibration and kinematics; better kinematics, and the noise factor.
+    def draw_dust(self, young, old, cloud, rng):
+        """Draw dust from its posterior given each history.
 
-        Returns the stars' spectrum (n_wave,) and its changes with velocity and dispersion (2, n_wave), scaled to
-        their prior widths.
+        Returns
+        -------
+        law : ndarray of int, shape (n,)
+        a_v, extra : ndarray, shape (n,)
+            As from `~sfh_cnn.synthesis.draw_dust`.
         """
-        generator, z = self.generator, self.redshift
-        sigma, velocity = self.sigma_kms, self.velocity_kms
-        wider = np.hypot(sigma, _STEP_KMS[1])
-        here, moved, spread = (
-            np.concatenate(generator.broadened_bases(z, *kinematics))
-            for kinematics in ((sigma, velocity), (sigma, velocity + _STEP_KMS[0]), (wider, velocity))
-        )
-        size = np.abs(here).mean(axis=1, keepdims=True)
-        here, moved, spread = here / size, moved / size, spread / size
-        weight, data = self._inverse_err, self._flux * self._inverse_err
-        level = np.sum(self._flux) / np.count_nonzero(weight)
-        loose = np.full(len(here), (0.01 / level) ** 2)
-        stars = _ridge(here * weight, data, loose)[0] @ here
-        prior = np.concatenate([loose, np.ones(len(curves) + 2)])
-        # Changes with velocity and dispersion are those of the stars that fit, found in a first round.
-        tangents = np.zeros((2, len(stars)))
-        for _ in range(2):
-            design = np.concatenate([here, curves * stars, tangents])
-            solution, used = _ridge(design * weight, data, prior)
-            coefficients = solution[: len(here)]
-            stars = coefficients @ here
-            tangents = np.stack([coefficients @ moved - stars, coefficients @ spread - stars])
-            tangents *= np.array([[_WIDTH_KMS[0] / _STEP_KMS[0]], [(_WIDTH_KMS[1] / _STEP_KMS[1]) ** 2]])
-        design = np.concatenate([here, curves * stars, tangents])
-        solution, used = _ridge(design * weight, data, prior)
-        shift, change = solution[-2:]
-        low, high = generator.config.observation.velocity_dispersion_range_kms
-        self.velocity_kms = velocity + np.clip(shift, -2, 2) * _WIDTH_KMS[0]
-        self.sigma_kms = np.clip(np.sqrt(max(sigma**2 + change * _WIDTH_KMS[1] ** 2, 1.0)), low, 1.2 * high)
-        factor = _noise_factor(data - solution @ (design * weight), weight > 0, used)
-        self.error_factor = max(factor, 1.0 / generator.config.observation.error_factor)
-        return stars, tangents
+        law, a_v = np.empty(len(cloud), dtype=int), np.empty(len(cloud))
+        for rows in _blocks(cloud):
+            share = self._share(cloud[rows[0]])
+            along, across = self._light(young[rows], old[rows], cloud[rows[0]])
+            edges, log_mass = self._integrand(along, across, share, self._search(along, across, share)[0])
+            mass = np.exp(log_mass - log_mass.max(axis=(1, 2), keepdims=True)).reshape(len(rows), -1)
+            total = np.cumsum(mass, axis=1)
+            chosen = np.sum(total < rng.random((len(rows), 1)) * total[:, -1:], axis=1)
+            law[rows], cell = np.divmod(chosen, len(_NODES))
+            low, high = (edges[np.arange(len(rows)), law[rows], cell + i] for i in (0, 1))
+            a_v[rows] = low + (high - low) * rng.random(len(rows))
+        return law, a_v, a_v * self._terms.cloud_factor[cloud]
+
+    def _share(self, cloud):
+        """Of each term in the light of old stars and, where they are dimmed differently, of young ones."""
+        share = self._terms.share
+        return share[0] if cloud == 0 else np.concatenate([share[0], share[cloud]], axis=-1)
+
+    def _light(self, young, old, cloud):
+        """Each term's light along the data, (n, n_term), and products of what is across, (n, n_term, n_term)."""
+        n_term = len(self._terms.fine)
+        young, old = young @ self._young, old @ self._old
+        light = [old + young] if cloud == 0 else [old, young]
+        light = np.concatenate([part.reshape(len(part), n_term, -1) for part in light], axis=1).astype(float)
+        across = light[..., 1:]
+        return light[..., 0], across @ across.transpose(0, 2, 1)
+
+    def _chi2(self, along, across, share):
+        """Chi2 at shares (n_law, n_a_v, n_term) of all histories, (n, n_law, n_a_v)."""
+        flat = share.reshape(-1, share.shape[-1])
+        products = (flat[:, :, None] * flat[:, None, :]).reshape(len(flat), -1)
+        square = across.reshape(len(across), -1) @ products.T
+        return self._ratio(along @ flat.T, square).reshape(len(along), *share.shape[:2])
+
+    def _ratio(self, along, square):
+        # A model of the best level leaves the part of the data that is across it; a negative level is no galaxy.
+        return np.where(along > 0, self._length**2 * square / (square + along**2), self._length**2)
+
+    def _search(self, along, across, share):
+        """A_V at the peak of each law, (n, n_law), and the least chi2 of the table, (n,)."""
+        terms = self._terms
+        chi2 = self._chi2(along, across, share[:, terms.start])
+        return _parabola(terms.a_v[terms.start], chi2, terms)[0], chi2.min(axis=(1, 2))
+
+    def _integrand(self, along, across, share, peak):
+        """Cells in A_V around the peak of each law: edges (n, n_law, n_cell + 1) and log masses (n, n_law, n_cell)."""
+        terms = self._terms
+        # Once more, with three neighbours of the fine table around the peak.
+        step = terms.a_v[1] - terms.a_v[0]
+        middle = np.clip(np.rint((peak - terms.a_v[0]) / step).astype(int), 1, len(terms.a_v) - 2)  # (n, n_law)
+        near = middle[..., None] + np.array([-1, 0, 1])
+        chosen = share[np.arange(share.shape[0])[:, None], near].reshape(len(near), -1, share.shape[-1])
+        square = np.sum((chosen @ across) * chosen, axis=-1)
+        level = np.sum(chosen * along[:, None, :], axis=-1)
+        chi2 = self._ratio(level, square).reshape(near.shape)
+        peak, (value, slope, curvature) = _parabola(terms.a_v[near], chi2, terms)
+        # At an end of the range the likelihood falls as its slope there, if that is faster.
+        at_peak = np.abs(slope + curvature * (peak - terms.a_v[middle]))
+        width = np.minimum(np.sqrt(2.0 / curvature), 2.0 / np.maximum(at_peak, 1e-9))
+        nodes = np.clip(peak[..., None] + width[..., None] * _NODES, terms.low, terms.high)
+        edges = np.concatenate([nodes[..., :1], 0.5 * (nodes[..., 1:] + nodes[..., :-1]), nodes[..., -1:]], axis=-1)
+        off = nodes - terms.a_v[middle][..., None]
+        rise = value[..., None] + slope[..., None] * off + 0.5 * curvature[..., None] * off**2
+        with np.errstate(divide="ignore"):  # cells of no width at the ends of the range
+            log_prior = np.log(np.diff(terms.a_v_cumulative(edges), axis=-1))
+        return edges, log_prior - 0.5 * rise + terms.log_law_weight[:, None]
 
 
-def _noise_factor(residual, valid, n_parameter):
-    """Rms of whitened residuals, averaged in blocks of pixels unless the fit has too many parameters for that."""
-    block_px = _BLOCK_PX if np.count_nonzero(valid) > 4 * _BLOCK_PX * n_parameter else 1
-    n = len(residual) // block_px * block_px
-    full = valid[:n].reshape(-1, block_px).all(axis=1)
-    mean = residual[:n].reshape(-1, block_px).sum(axis=1)[full] / np.sqrt(block_px)
-    return np.sqrt(np.sum(mean**2) / max(len(mean) - n_parameter, 10))
+def _frame(observed, models):
+    """Directions times the inverse covariance, (n_data, 1 + n), the first along the data; and the data's length."""
+    data = observed.data
+    length = np.sqrt(data @ observed.by_inverse_covariance(data[:, None])[:, 0])
+    first = data / length
+    models *= (length / np.sqrt(np.sum(models * observed.by_inverse_covariance(models.T).T, axis=1)))[:, None]
+    models -= np.outer(models @ observed.by_inverse_covariance(first[:, None])[:, 0], first)
+    value, vector = np.linalg.eigh(models @ observed.by_inverse_covariance(models.T))
+    keep = value > _NEGLIGIBLE * len(models)
+    others = models.T @ (vector[:, keep] / np.sqrt(value[keep]))
+    return observed.by_inverse_covariance(np.concatenate([first[:, None], others], axis=1)), length
 
 
-def _squares(values):
-    return np.einsum("ij,ij->i", values, values, dtype=np.float64)
+def _blocks(cloud):
+    """Rows with the same birth clouds, a few at a time."""
+    for value in np.unique(cloud):
+        rows = np.flatnonzero(cloud == value)
+        yield from (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
 
 
-def _ridge(design, data, prior):
-    """Coefficients of the rows of ``design`` that fit, with their prior precision, and the parameters used."""
-    matrix = design @ design.T
-    inverse = np.linalg.inv(matrix + np.diag(prior))
-    return inverse @ (design @ data), np.trace(inverse @ matrix)
+def _parabola(position, value, terms):
+    """Peak (...,) of the likelihood from chi2 at positions (..., n), and the parabola that leads there.
 
-
-@functools.lru_cache(maxsize=4)
-def _calibration_modes(n_wave, shortest_px):
-    """Cosines times the rms that each has in the training's calibration curves of unit amplitude, (n_mode, n_wave)."""
-    n_mode = max(int(n_wave / shortest_px), 1)
-    basis = np.cos(np.pi * np.outer(np.arange(1, n_mode + 1), (np.arange(n_wave) + 0.5) / n_wave))
-    small = 0.01
-    curves = calibration_curves(np.random.default_rng(0), np.full(_N_CURVE, small), n_wave, shortest_px)
-    amplitude = (curves - 1.0) @ basis.T * (2.0 / n_wave / small)
-    return np.sqrt(np.mean(amplitude**2, axis=0))[:, None] * basis
+    The parabola is chi2, its slope and its curvature at the middle of the three positions used.
+    """
+    position = np.broadcast_to(position, value.shape)
+    middle = np.clip(value.argmin(axis=-1), 1, value.shape[-1] - 2)[..., None]
+    low, here, high = (np.take_along_axis(value, middle + i, -1)[..., 0] for i in (-1, 0, 1))
+    at, after = (np.take_along_axis(position, middle + i, -1)[..., 0] for i in (0, 1))
+    step = after - at
+    slope = (high - low) / (2 * step)
+    # A bump is no peak: there the likelihood is taken to be all but even.
+    curvature = np.maximum((low - 2 * here + high) / step**2, 1e-2)
+    return np.clip(at - slope / curvature, terms.low, terms.high), (here, slope, curvature)

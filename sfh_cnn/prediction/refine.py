@@ -1,30 +1,40 @@
 """Refinement: the exact posterior of the training's prior, where the stellar libraries are at hand."""
 
+import functools
+
 import numpy as np
 
 from sfh_cnn.core import Flag, SFHCNNError, build_config, progress
-from sfh_cnn.core.constants import V_WINDOW_AA
+from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.core.history import mean_log_age, mean_metallicity
 from sfh_cnn.results import SFHResult, summarise_draws
 from sfh_cnn.ssp import SSPLibrary
-from sfh_cnn.synthesis import MockGenerator, SynthesisConfig, bin_history
+from sfh_cnn.synthesis import MockGenerator, SynthesisConfig, bin_history, draw_dust
 
-from .anneal import anneal, effective_sample_size
-from .likelihood import SpectrumLikelihood
-from .replay import ReplayedPrior
+from .dust_terms import DustTerms
+from .likelihood import HistoryLikelihood, stellar_states
+from .observed import ObservedSpectrum
+from .replay import N_FREE, ReplayedPrior
+from .temper import Population, effective_sample_size, temper
 
-__all__ = ["Refiner"]
+__all__ = ["Refiner", "disagree"]
 
-#: Independent populations, and their size when the likelihood is switched on and from there on.
-_N_ISLAND, _N_START, _N_PARTICLE = 4, 3072, 256
-#: Sweeps after each step in temperature, and at the end.
-_N_SWEEP, _N_FINAL = 8, 120
+#: Independent populations, the draws of the prior that each begins with, its chains of each temperature, their sweeps.
+_N_ISLAND, _N_START, _N_CHAIN, _N_SWEEP = 6, 40_000, 48, 100
 #: Draws kept of each spectrum.
 N_DRAW = 1000
-#: Below this the network's own answer is kept.
-_MIN_SAMPLE_SIZE = 20
-#: Histories in memory at a time.
-_BLOCK = 512
+#: Below this the network's own answer is kept, as it is where no history reaches this chi2 per pixel.
+_MIN_SAMPLE_SIZE, _MAX_CHI2 = 20, 1.2
+#: Medians further apart than this times the network's 95 per cent interval, from the middle to its end, disagree.
+_FAR = 1.5
+#: Light of young stars, relative to that of old ones, that no dust makes a difference to.
+_DARK = 1e-5
+#: Histories made at a time, and those that span the space of spectra.
+_BLOCK, _N_SAMPLE = 4096, 400
+
+
+#: Quantities by which the answers are compared.
+_COMPARED = (*SCALAR_NAMES[:4], "a_v")
 
 
 class Refiner:
@@ -52,6 +62,29 @@ class Refiner:
         self.generator = MockGenerator(config, _libraries(contract, config.libraries, libraries or {}))
         grid = self.generator.grid
         self.prior = ReplayedPrior(config, grid.edges_yr, grid.n_library, contract.metallicity_range_dex)
+        self.terms = DustTerms(self.generator)
+        rng = np.random.default_rng(0)
+        self.sample = self.prior(rng.random((_N_SAMPLE, self.prior.n_number))), draw_dust(rng, _N_SAMPLE, config.dust)
+
+    @functools.cached_property
+    def _start_states(self):
+        """Stellar states of draws of the prior, with which all spectra begin."""
+        blocks = [self._states(block) for block in self._start_blocks()]
+        return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+
+    def _start_blocks(self):
+        """The numbers of these draws: quicker drawn again than kept."""
+        rng = np.random.default_rng(1)
+        for start in range(0, _N_ISLAND * _N_START, _BLOCK):
+            n = min(_BLOCK, _N_ISLAND * _N_START - start)
+            yield rng.random((n, self.prior.n_number), dtype=np.float32)
+
+    def _states(self, numbers):
+        """What the likelihood takes, from numbers of the prior."""
+        young, old = stellar_states(self.generator.grid, self.prior(numbers))
+        # Birth clouds around next to no stars change nothing, and cost time.
+        shining = np.abs(young).sum(axis=1) > _DARK * np.abs(old).sum(axis=1)
+        return young, old, np.where(shining, self.terms.cloud(*numbers[:, -N_FREE:].T), 0)
 
     def refine(self, result, seed=0, progress_bar=None):
         """Replace the network's posterior by the exact one, spectrum by spectrum.
@@ -67,7 +100,8 @@ class Refiner:
         -------
         SFHResult
             With ``effective_sample_size`` and stored draws. Where that size is below 20 the network's answer stays
-            and the flag LOW_SAMPLE_SIZE is set.
+            and the flag LOW_SAMPLE_SIZE is set; where no history describes the spectrum it stays, too, with
+            POOR_RECONSTRUCTION. NETWORK_OFF is set where the two answers do not agree.
         """
         many = result.as_many()
         arrays = {key: np.array(value) for key, value in many.arrays.items()}
@@ -77,14 +111,19 @@ class Refiner:
         rows = np.flatnonzero(np.isfinite(arrays["mass_fraction"]).all(axis=1))
         with progress(len(rows), "refining", enabled=progress_bar) as advance:
             for row in rows:
-                draws, size[row] = self._sample(many, row, np.random.default_rng([seed, 0]))
+                draws, size[row], chi2 = self._sample(many, row, np.random.default_rng([seed, 0]))
                 advance(1)
+                if chi2 > _MAX_CHI2:
+                    arrays["flags"][row] |= Flag.POOR_RECONSTRUCTION
+                    continue
                 if not size[row] >= _MIN_SAMPLE_SIZE:
                     arrays["flags"][row] |= Flag.LOW_SAMPLE_SIZE
                     continue
-                for key, value in summarise_draws(
-                    many.age_grid, {key: value[None] for key, value in draws.items()}
-                ).items():
+                summary = summarise_draws(many.age_grid, {key: value[None] for key, value in draws.items()})
+                of_network = {key: arrays[key][row] for key in summary}
+                if disagree(of_network, {key: value[0] for key, value in summary.items()}):
+                    arrays["flags"][row] |= Flag.NETWORK_OFF
+                for key, value in summary.items():
                     arrays[key][row] = value[0]
                 for key, value in draws.items():
                     drawn[f"draw_{key}"][row] = value
@@ -92,12 +131,12 @@ class Refiner:
         return SFHResult(many.contract, arrays, many.meta, many.spectra, many.engine, scalar=result.scalar)
 
     def _sample(self, result, row, rng):
-        """Draws of one spectrum, (N_DRAW, ...), and their effective number."""
+        """Draws of one spectrum, (N_DRAW, ...), their effective number, and the least chi2 per pixel."""
         arrays, spectra = result.arrays, result.spectra
         mask = spectra["mask"][row]
         unit = np.abs(spectra["flux"][row][~mask]).mean(dtype=float)
         middle = arrays["q_velocity"].shape[-1] // 2
-        likelihood = SpectrumLikelihood(
+        observed = ObservedSpectrum(
             self.generator,
             *(spectra[name][row].astype(float) / unit for name in ("flux", "flux_err")),
             mask,
@@ -107,37 +146,47 @@ class Refiner:
             float(arrays["q_velocity_dispersion"][row, middle]),
             float(arrays["q_velocity"][row, middle]),
         )
-
-        def log_likelihood(numbers):
-            parts = [numbers[start : start + _BLOCK] for start in range(0, len(numbers), _BLOCK)]
-            return np.concatenate([likelihood(*self.prior(part)) for part in parts])
-
-        start = rng.random((_N_ISLAND, _N_START, self.prior.n_number))
-        numbers, _ = anneal(
-            log_likelihood, self.prior.kind, self.prior.active, start, _N_PARTICLE, _N_SWEEP, _N_FINAL, rng
+        likelihood = HistoryLikelihood(observed, self.terms, self.sample)
+        numbers = np.concatenate(list(self._start_blocks())).reshape(_N_ISLAND, _N_START, -1)
+        start = Population(numbers, likelihood(*self._start_states).reshape(numbers.shape[:2]))
+        numbers, log_likelihood = temper(
+            lambda numbers: likelihood(*self._states(numbers)),
+            self.prior.kind,
+            self.prior.active,
+            start,
+            _N_CHAIN,
+            _N_SWEEP,
+            rng,
         )
-        draws = self._draws(numbers.reshape(-1, self.prior.n_number), likelihood)
+        flat = numbers.reshape(-1, self.prior.n_number)
+        history = self.prior(flat)
+        dust = likelihood.draw_dust(*self._states(flat), rng)
+        draws = self._draws(history, dust)
         size = effective_sample_size(self._quantities(draws).reshape(*numbers.shape[:2], -1))
-        chosen = rng.permutation(len(draws["a_v"]))[:N_DRAW]
-        return {key: value[chosen] for key, value in draws.items()}, size
+        chosen = np.resize(rng.permutation(len(flat)), N_DRAW)
+        history, draws = ({key: value[chosen] for key, value in each.items()} for each in (history, draws))
+        draws |= self._mass_to_light(history, tuple(part[chosen] for part in dust), observed)
+        return draws, size, -2.0 * log_likelihood.max() / np.count_nonzero(observed.weight)
 
-    def _draws(self, numbers, likelihood):
-        """What `SFHResult` calls draws, from numbers of the prior."""
-        generator = self.generator
-        history, dust = self.prior(numbers)
-        light = generator.v_light(history["mass"], history["fine_metallicity"], history["shares"])
+    def _draws(self, history, dust):
+        """What `SFHResult` calls draws, but for the mass-to-light ratios."""
+        grid = self.generator.grid
+        light = self.generator.v_light(history["mass"], history["fine_metallicity"], history["shares"])
         mass_fraction, light_fraction, metallicity = bin_history(
-            history["mass"], history["fine_metallicity"], light, generator.grid.parent, self.contract.n_age
+            history["mass"], history["fine_metallicity"], light, grid.parent, self.contract.n_age
         )
-        _, _, v_dust_free, v_level = generator.spectra(
-            history, dust, likelihood.bases, np.zeros((len(generator.grid.coarse_wave_aa), 0), dtype=np.float32)
-        )
-        window_aa = V_WINDOW_AA[1] - V_WINDOW_AA[0]
         return {
             "mass_fraction": mass_fraction,
             "light_fraction": light_fraction,
             "metallicity": metallicity,
             "a_v": dust[1],
+        }
+
+    def _mass_to_light(self, history, dust, observed):
+        """The two log mass-to-light ratios of draws."""
+        _, _, v_dust_free, v_level = self.generator.spectra(history, dust, observed.bases, observed.band_matrix)
+        window_aa = V_WINDOW_AA[1] - V_WINDOW_AA[0]
+        return {
             "log_mass_to_light": -np.log10(v_dust_free * window_aa),
             "log_mass_to_light_attenuated": -np.log10(v_level * window_aa),
         }
@@ -151,6 +200,27 @@ class Refiner:
             for average, of in ((mean_log_age, log_age), (mean_metallicity, draws["metallicity"]))
         ]
         return np.stack([*means, draws["a_v"]], axis=1)
+
+
+def disagree(of_network, refined):
+    """Whether two answers to one spectrum are further apart than the network's intervals allow.
+
+    Parameters
+    ----------
+    of_network, refined : dict of ndarray, shape (n_level,)
+        Quantiles, named as in `~sfh_cnn.results.SFHResult`.
+
+    Returns
+    -------
+    bool
+    """
+    for name in _COMPARED:
+        ours, theirs = refined[f"q_{name}"], of_network[f"q_{name}"]
+        middle = len(ours) // 2
+        off = ours[middle] - theirs[middle]
+        if abs(off) > _FAR * abs(theirs[-1 if off > 0 else 0] - theirs[middle]):
+            return True
+    return False
 
 
 def _libraries(contract, names, places):

@@ -10,14 +10,16 @@ import numpy as np
 from scipy.special import gammaincinv, ndtri
 
 from sfh_cnn.core import SFHCNNError
-from sfh_cnn.synthesis import draw_dust, library_shares
+from sfh_cnn.synthesis import library_shares
 
-__all__ = ["ReplayedPrior"]
+__all__ = ["N_FREE", "ReplayedPrior"]
 
 #: Draws of each family by which the most numbers that it needs are found.
 _N_PROBE = 48
 #: Rows whose first number differs by less are taken to make the same choice by it.
 _SAME_CHOICE = 1e-3
+#: Numbers that no history uses, the last of each row.
+N_FREE = 2
 #: Numbers that no family needs more of.
 _WIDTH = 2000
 
@@ -109,7 +111,7 @@ def _replay(draw, numbers, rows, low=0.0, high=1.0):
 
 
 class ReplayedPrior:
-    """Histories, stellar libraries and dust of the training's prior, from numbers between 0 and 1.
+    """Histories and stellar libraries of the training's prior, from numbers between 0 and 1.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ class ReplayedPrior:
     Attributes
     ----------
     n_number : int
-        Numbers that make one history with its dust.
+        Numbers that make one history; the last `N_FREE` of them are free for whatever else is to be drawn.
     """
 
     def __init__(self, config, edges_yr, n_library, metallicity_range_dex):
@@ -131,14 +133,14 @@ class ReplayedPrior:
         n_sfh = self._probe(config.sfh.built, lambda family, rng: family.draw(rng, 1, edges_yr))
         n_amr = self._probe(config.metallicity.built, lambda family, rng: family.draw(rng, flat, edges_yr))
         #: Where the numbers of each part begin: family and rest of the star formation history, of the enrichment, then
-        #: library and dust.
+        #: library and what is free.
         self._start = np.cumsum([0, 1 + max(n_sfh), 1 + max(n_amr)])
-        self.n_number = int(self._start[-1]) + 4 + 5
+        self.n_number = int(self._start[-1]) + 4 + N_FREE
         position, (_, second, third) = np.arange(self.n_number), self._start
         self._active = (
             np.array([position <= n for n in n_sfh]),
             np.array([(position >= second) & (position <= second + n) for n in n_amr]),
-            (position >= third)[None],
+            (position >= third + (4 if n_library == 1 else 0))[None],
         )
 
     @staticmethod
@@ -154,7 +156,7 @@ class ReplayedPrior:
         return most
 
     def kind(self, numbers):
-        """Families of each row, integers (n, 3): star formation history, enrichment, and 0 for library and dust."""
+        """Families of each row, integers (n, 3): star formation history, enrichment, and 0 for the rest."""
         config, second = self.config, numbers[:, self._start[1]]
         first, second = _family(numbers[:, 0], config.sfh.families), _family(second, config.metallicity.families)
         return np.stack([first, second, np.zeros_like(first)], axis=1)
@@ -164,7 +166,7 @@ class ReplayedPrior:
         return np.stack([table[label] for table, label in zip(self._active, kind.T, strict=True)], axis=1)
 
     def __call__(self, numbers):
-        """Histories and dust.
+        """Histories.
 
         Parameters
         ----------
@@ -172,14 +174,13 @@ class ReplayedPrior:
 
         Returns
         -------
-        history : dict of ndarray
+        dict of ndarray
             ``mass``, ``fine_metallicity`` (n, n_fine) and ``shares`` (n, n_library), as
             `~sfh_cnn.synthesis.MockGenerator.spectra` takes them.
-        dust : tuple of ndarray
-            As from `~sfh_cnn.synthesis.draw_dust`.
         """
         config, edges_yr = self.config, self.edges_yr
-        numbers = np.clip(numbers, 1e-12, 1 - 1e-12)  # the ends are at infinity for a normal distribution
+        # The ends are at infinity for a normal distribution.
+        numbers = np.clip(np.asarray(numbers, dtype=float), 1e-12, 1 - 1e-12)
         of_sfh, of_amr, rest = np.split(numbers, self._start[1:], axis=1)
         mass = np.empty((len(numbers), len(edges_yr) - 1))
         for family, rows in _by_family(of_sfh[:, 0], config.sfh):
@@ -190,10 +191,8 @@ class ReplayedPrior:
                 lambda rng, rows, f=family: f.draw(rng, mass[rows], edges_yr), of_amr[:, 1:], rows
             )
         np.clip(metallicity, *self.range_dex, out=metallicity)
-        rng = _Replay(rest)
-        shares = library_shares(rng, len(numbers), self.n_library, config.mixed_library_share)
-        dust = draw_dust(rng, len(numbers), config.dust)
-        return {"mass": mass, "fine_metallicity": metallicity, "shares": shares}, dust
+        shares = library_shares(_Replay(rest), len(numbers), self.n_library, config.mixed_library_share)
+        return {"mass": mass, "fine_metallicity": metallicity, "shares": shares}
 
 
 def _family(number, weights):

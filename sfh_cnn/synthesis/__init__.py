@@ -2,7 +2,7 @@
 
 from .amr_prior import MetallicityPrior, draw_metallicity, register_amr_family
 from .attenuation import DUST_LAWS, attenuation_curve
-from .composite import bin_history, library_shares
+from .composite import bin_history, library_shares, mass_weights
 from .config import DustPrior, InstrumentConfig, ObservationConfig, SynthesisConfig
 from .generate import MockGenerator, draw_dust
 from .observe import calibration_curves, line_windows
@@ -29,6 +29,7 @@ __all__ = [
     "generate_training_set",
     "library_shares",
     "line_windows",
+    "mass_weights",
     "preview",
     "register_amr_family",
     "register_sfh_family",

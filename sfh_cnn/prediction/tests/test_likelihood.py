@@ -1,101 +1,89 @@
-"""The likelihood: where it peaks, what it forgives, and how it measures the noise."""
+"""The likelihood of histories against the sum over dust that it stands for."""
+
+import functools
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import logsumexp
 
-from sfh_cnn.photometry import band_matrix
-from sfh_cnn.prediction.likelihood import SpectrumLikelihood
+from sfh_cnn.prediction.dust_terms import DustTerms
+from sfh_cnn.prediction.likelihood import HistoryLikelihood, stellar_states
 from sfh_cnn.prediction.replay import ReplayedPrior
+from sfh_cnn.synthesis import draw_dust
 from sfh_cnn.tests.small import small_generator
 
-REDSHIFT, SIGMA_KMS, VELOCITY_KMS = 0.01, 120.0, 20.0
+from .test_observed import Mock, chi2
+
+N = 4
 
 
-class Mock:
-    """A noisy spectrum with two bands, and the history that made it, among others."""
+class Case:
+    """Histories near the true one, their fast likelihood, and chi2 at any dust, written out."""
 
-    def __init__(self, snr=60.0, seed=1, bend=0.0, quoted=1.0):
+    def __init__(self, snr, calibration_error=0.0):
         generator = small_generator()
-        rng = np.random.default_rng(seed)
+        self.terms = DustTerms(generator)
+        self.observed = Mock(snr=snr).observed(calibration_error)
         prior = ReplayedPrior(generator.config, generator.grid.edges_yr, 1, (-2.0, 0.4))
-        self.history, self.dust = prior(rng.random((50, prior.n_number)))
-        bases = generator.broadened_bases(REDSHIFT, SIGMA_KMS, VELOCITY_KMS)
-        matrix = band_matrix(generator.grid.coarse_wave_aa, generator.config.instrument.bands, REDSHIFT)
-        flux, bands, *_ = generator.spectra(self.history, self.dust, bases, matrix.astype(np.float32))
-        self.err = np.full(flux.shape[1], np.median(flux[0]) / snr)
-        wave = np.cos(np.pi * 2 * (np.arange(flux.shape[1]) + 0.5) / flux.shape[1])
-        self.flux = 3.0 * (flux[0] * (1 + bend * wave) + self.err * rng.standard_normal(flux.shape[1]))
-        self.err *= 3.0 * quoted
-        self.bands, self.bands_err = 3.0 * bands[0].astype(float), 0.15 * bands[0].astype(float)
+        rng = np.random.default_rng(0)
+        sample = prior(rng.random((300, prior.n_number))), draw_dust(rng, 300, generator.config.dust)
+        self.likelihood = HistoryLikelihood(self.observed, self.terms, sample)
+        # The closest of many histories, young ones behind birth clouds among them.
+        many = prior(rng.random((400, prior.n_number)))
+        cloud = rng.integers(0, len(self.terms.cloud_factor), 400)
+        value = self.likelihood(*stellar_states(generator.grid, many), cloud)
+        best = np.argsort(value)[-N:]
+        self.history = {key: part[best] for key, part in many.items()}
+        self.cloud, self.value = cloud[best], value[best]
+        self.states = stellar_states(generator.grid, self.history)
 
-    def likelihood(self, calibration_error=0.0, bands=True, sigma_kms=SIGMA_KMS, velocity_kms=VELOCITY_KMS):
-        """Of this spectrum."""
-        nothing = np.full_like(self.bands, np.nan)
-        return SpectrumLikelihood(
-            small_generator(),
-            self.flux,
-            self.err,
-            np.zeros(len(self.flux), dtype=bool),
-            self.bands if bands else nothing,
-            self.bands_err if bands else nothing,
-            REDSHIFT,
-            calibration_error,
-            sigma_kms,
-            velocity_kms,
-        )
-
-
-def test_the_truth_is_the_most_likely_of_many():
-    """At a level that it is not told."""
-    mock = Mock()
-    assert np.argmax(mock.likelihood()(mock.history, mock.dust)) == 0
+    @functools.cached_property
+    def over_dust(self, n=750):
+        """Log prior times likelihood (n, law, A_V) at the middles of fine cells in A_V."""
+        edges = np.linspace(0, 3, n + 1)
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        log_prior = np.log(np.diff(self.terms.a_v_cumulative(edges)))
+        out = np.empty((N, len(self.terms.log_law_weight), n))
+        for i in range(N):
+            history = {key: np.repeat(part[[i]], n, axis=0) for key, part in self.history.items()}
+            for law, weight in enumerate(self.terms.log_law_weight):
+                dust = (np.full(n, law), middle, middle * self.terms.cloud_factor[self.cloud[i]])
+                out[i, law] = weight + log_prior - 0.5 * chi2(self.observed, self.observed.models(history, dust))
+        return middle, out
 
 
-def test_chi2_is_that_of_the_dense_covariance():
-    """Without bands, calibration errors and kinematics it is the plain sum over the valid pixels."""
-    mock = Mock()
-    likelihood = mock.likelihood(bands=False)
-    rows = slice(0, 5)
-    history = {key: value[rows] for key, value in mock.history.items()}
-    dust = tuple(part[rows] for part in mock.dust)
-    flux, *_ = small_generator().spectra(history, dust, likelihood.bases, likelihood._band_matrix)
-    n = len(mock.flux)
-    weight = likelihood._weight[:n].astype(float)
-    assert_allclose(weight[weight > 0], 1 / (mock.err[weight > 0] * likelihood.error_factor), rtol=1e-6)
-    # The nuisance in dense form, from its projection: C^-1 = 1 - P P^T in units of the noise.
-    inverse = np.eye(n) - likelihood._project[:n].astype(float) @ likelihood._project[:n].astype(float).T
-    data = mock.flux * weight
-    expected = []
-    for model in flux * weight:
-        square = model @ inverse @ model
-        residual = data - (model @ inverse @ data) / square * model
-        expected.append(-0.5 * residual @ inverse @ residual - 0.5 * np.log(square))
-    assert_allclose(likelihood(history, dust), expected, rtol=2e-4, atol=0.02)
+@pytest.fixture(scope="module", params=[(15.0, 0.01), (80.0, 0.0)], ids=["faint", "bright"])
+def case(request):
+    """A noisy spectrum, where the dust is not sure, and a clean one, where it is."""
+    return Case(*request.param)
 
 
-@pytest.mark.parametrize("quoted", [0.5, 1.0, 1.4])
-def test_wrong_error_bars_are_noticed(quoted):
-    """The factor on the error bars makes up for what is wrong with them, down to 1 / 1.5."""
-    mock = Mock(quoted=quoted, snr=40.0)
-    assert_allclose(mock.likelihood().error_factor, max(1 / quoted, 1 / 1.5), rtol=0.25)
+def test_likelihood_is_the_sum_over_the_dust(case):
+    """To a tenth of a unit of log likelihood, relative to the best history."""
+    _, log_mass = case.over_dust
+    assert_allclose(case.value, logsumexp(log_mass, axis=(1, 2)), atol=0.12)
 
 
-def test_smooth_errors_are_forgiven_where_they_are_allowed_for():
-    """A bend of 2 per cent costs the truth a lot of likelihood with no calibration error, little with 3 per cent."""
-    straight, bent = Mock(snr=100.0), Mock(snr=100.0, bend=0.02)
+def test_dust_follows_its_posterior(case):
+    """Shares of the laws, mean and width of A_V."""
+    a_v, log_mass = case.over_dust
+    mass = np.exp(log_mass - logsumexp(log_mass, axis=(1, 2), keepdims=True))
+    n = 600
+    states = (np.repeat(part, n, axis=0) for part in case.states)
+    law, drawn, extra = case.likelihood.draw_dust(*states, np.repeat(case.cloud, n), np.random.default_rng(2))
+    law, drawn, extra = (part.reshape(N, n) for part in (law, drawn, extra))
+    for i in range(N):
+        assert_allclose(np.bincount(law[i], minlength=mass.shape[1]) / n, mass[i].sum(axis=1), atol=0.08)
+        mean = np.sum(mass[i] * a_v)
+        width = np.sqrt(np.sum(mass[i] * (a_v - mean) ** 2))
+        assert_allclose(drawn[i].mean(), mean, atol=0.15 * width)
+        assert_allclose(drawn[i].std(), width, rtol=0.15)
+        assert_allclose(extra[i], drawn[i] * case.terms.cloud_factor[case.cloud[i]])
 
-    def lost(calibration_error):
-        values = [
-            mock.likelihood(calibration_error, bands=False)(mock.history, mock.dust)[0] for mock in (straight, bent)
-        ]
-        return values[0] - values[1]
 
-    assert lost(0.03) < 10 < 50 < lost(0.0)
-
-
-def test_the_velocity_is_found():
-    """From a first guess that is off by what the network's may be."""
-    likelihood = Mock(snr=100.0).likelihood(sigma_kms=160.0, velocity_kms=-20.0)
-    assert abs(likelihood.velocity_kms - VELOCITY_KMS) < 30 < abs(-20.0 - VELOCITY_KMS)
-    assert likelihood.sigma_kms < 160.0
+def test_order_and_company_do_not_matter(case):
+    """A history has the same likelihood alone and among others."""
+    for i in range(N):
+        alone = case.likelihood(*(part[[i]] for part in case.states), case.cloud[[i]])
+        assert_allclose(alone, case.value[i], atol=1e-3)

@@ -7,18 +7,17 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sfh_cnn import SFHPredictor, SFHResult
-from sfh_cnn.core import SFHCNNError
+from sfh_cnn.core import Flag, SFHCNNError
 from sfh_cnn.prediction import refine
 from sfh_cnn.tests.small import small_library
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Few particles and sweeps."""
-    monkeypatch.setattr(refine, "_N_START", 128)
-    monkeypatch.setattr(refine, "_N_PARTICLE", 32)
-    monkeypatch.setattr(refine, "_N_SWEEP", 2)
-    monkeypatch.setattr(refine, "_N_FINAL", 16)
+    """Few chains and sweeps."""
+    monkeypatch.setattr(refine, "_N_START", 1024)
+    monkeypatch.setattr(refine, "_N_CHAIN", 16)
+    monkeypatch.setattr(refine, "_N_SWEEP", 16)
 
 
 def refined(predictor, spectrum, **settings):
@@ -65,6 +64,32 @@ def test_too_few_effective_draws_keep_the_answer_of_the_network(predictor, obser
     assert_array_equal(kept.arrays["mass_fraction"], plain.arrays["mass_fraction"])
     assert_array_equal(kept.arrays["q_a_v"], plain.arrays["q_a_v"])
     assert_allclose(kept.draws(500).a_v.value.std(), plain.draws(500).a_v.value.std(), rtol=0.3)
+
+
+def test_a_network_that_is_off_is_noticed(predictor, observed, quick, monkeypatch):
+    """Quantiles shifted by many of their widths raise the flag, and leave no trace in the refined answer."""
+    monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", 0)
+    plain = predictor.predict(observed.spectrum([0, 1]), keep_spectra=True)
+    refiner = refine.Refiner(predictor.contract, {"toy": small_library()})
+    good = refiner.refine(plain)
+    width = plain.arrays["q_light_weighted_log_age"][:, -1] - plain.arrays["q_light_weighted_log_age"][:, 0]
+    plain.arrays["q_light_weighted_log_age"][1] += 3 * width[1]
+    off = refiner.refine(plain)
+    assert [bool(flags & Flag.NETWORK_OFF) for flags in good.flags] == [False, False]
+    assert [bool(flags & Flag.NETWORK_OFF) for flags in off.flags] == [False, True]
+    assert_array_equal(off.arrays["q_light_weighted_log_age"], good.arrays["q_light_weighted_log_age"])
+
+
+def test_a_spectrum_that_no_history_describes_keeps_the_answer_of_the_network(predictor, observed, quick, monkeypatch):
+    """A bend of 30 per cent that was not announced; announced, it is part of the error."""
+    monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", 0)
+    bend = 1 + 0.3 * np.cos(np.linspace(0, 4 * np.pi, len(observed.wave_aa)))
+    bent = observed.spectrum(0, flux=observed.flux * bend)
+    kept, plain = refined(predictor, bent, calibration_error=0.0), predictor.predict(bent, calibration_error=0.0)
+    assert "POOR_RECONSTRUCTION" in kept.flag_names()
+    assert_array_equal(kept.arrays["q_a_v"], plain.arrays["q_a_v"])
+    straight = refined(predictor, observed.spectrum(0), calibration_error=0.0)
+    assert "POOR_RECONSTRUCTION" not in straight.flag_names()
 
 
 def test_what_was_not_refined_says_so(predictor, observed):

@@ -1,10 +1,10 @@
-"""Annealing against a posterior in closed form, and the effective sample size against known populations."""
+"""Tempered chains against a posterior in closed form, and the effective sample size against known populations."""
 
 import numpy as np
 from numpy.testing import assert_allclose
 from scipy.special import ndtri
 
-from sfh_cnn.prediction.anneal import N_SNAPSHOT, anneal, effective_sample_size
+from sfh_cnn.prediction.temper import Population, effective_sample_size, temper
 
 
 def linear_gaussian(seed, n_par=5, n_data=20, noise=0.2):
@@ -21,6 +21,12 @@ def linear_gaussian(seed, n_par=5, n_data=20, noise=0.2):
     return log_likelihood, covariance @ matrix.T @ data / noise**2, covariance
 
 
+def drawn(log_likelihood, rng, *shape):
+    """Uniform numbers with their likelihoods."""
+    numbers = rng.random(shape)
+    return Population(numbers, log_likelihood(numbers.reshape(-1, shape[-1])).reshape(shape[:2]))
+
+
 def one_kind(numbers):
     """All particles are alike."""
     return np.zeros((len(numbers), 1), dtype=int)
@@ -35,9 +41,9 @@ def test_posterior_of_a_linear_gaussian_problem():
     """Mean, width and correlations are those of the closed form, as well as the effective sample size says."""
     log_likelihood, mean, covariance = linear_gaussian(1)
     rng = np.random.default_rng(2)
-    start = rng.random((4, 512, 5))
-    population = anneal(log_likelihood, one_kind, all_matter(5), start, 96, 8, 160, rng)
-    assert population.numbers.shape == (4, N_SNAPSHOT * 96, 5)
+    start = drawn(log_likelihood, rng, 6, 2048, 5)
+    population = temper(log_likelihood, one_kind, all_matter(5), start, 64, 150, rng)
+    assert population.numbers.shape[::2] == (6, 5)
     assert_allclose(log_likelihood(population.numbers.reshape(-1, 5)), population.log_likelihood.ravel())
     theta = ndtri(population.numbers)
     size = effective_sample_size(theta)
@@ -60,7 +66,7 @@ def test_two_modes_keep_their_weights():
         return (numbers[:, :1] > 0.5).astype(int)
 
     rng = np.random.default_rng(3)
-    population = anneal(log_likelihood, kind, all_matter(2), rng.random((4, 512, 2)), 96, 8, 80, rng)
+    population = temper(log_likelihood, kind, all_matter(2), drawn(log_likelihood, rng, 4, 1024, 2), 64, 80, rng)
     assert_allclose(np.mean(population.numbers[..., 0] < 0.5), 0.75, atol=0.06)
     assert_allclose(population.numbers[..., 1].std(), 0.05, rtol=0.15)
 

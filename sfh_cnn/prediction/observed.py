@@ -1,0 +1,179 @@
+"""A spectrum and its bands as data of unit noise, with what is not wanted left out of all products."""
+
+import functools
+
+import numpy as np
+
+from sfh_cnn.photometry import band_matrix
+from sfh_cnn.synthesis import calibration_curves, line_windows
+
+__all__ = ["ObservedSpectrum"]
+
+#: Pixels this close to an emission line are left out, km/s: mocks may or may not have lines, at all strengths.
+_LINE_HALF_WIDTH_KMS = 500.0
+#: Calibration curves from which the variance of their cosines is measured.
+_N_CURVE = 1000
+#: Pixels that are averaged to measure the noise: neighbours share some of it in resampled spectra.
+_BLOCK_PX = 4
+#: Steps by which the kinematics of the models change, and prior widths of both changes, km/s.
+_STEP_KMS = (10.0, 50.0)
+_WIDTH_KMS = (50.0, 100.0)
+#: Least rms of the smooth errors that the fit of the noise allows for: dust laws differ from any mixture of stars.
+_LEAST_BEND = 0.02
+#: Times that the kinematics are fitted, each from the last answer.
+_N_KINEMATIC_FIT = 3
+
+
+class ObservedSpectrum:
+    """One spectrum with its bands and the covariance of its errors.
+
+    Gaussian noise of known shape. Part of the covariance: smooth calibration errors, as a Gaussian process of the
+    amplitude given and the power that the training's errors have; velocity and velocity dispersion, to first order
+    around their best values; mismatch between spectrum and bands. Fitted beforehand: one factor on the error bars,
+    from what is left when the spectrum is fitted by any combination of stars.
+
+    Parameters
+    ----------
+    generator : `~sfh_cnn.synthesis.MockGenerator`
+    flux, flux_err, mask : ndarray, shape (n_wave,)
+        On the network's pixels, any unit of order 1.
+    band_flux, band_flux_err : ndarray, shape (n_band,)
+        In the same unit; NaN where missing.
+    redshift, calibration_error : float
+    velocity_dispersion, velocity : float
+        First guesses, km/s.
+
+    Attributes
+    ----------
+    data : ndarray, shape (n_data,)
+        Pixels, then bands, over their noise; 0 where masked or missing.
+    weight : ndarray, shape (n_data,)
+        One over the noise; models times this compare with the data.
+    bases : tuple of ndarray
+        Young and old stars with the kinematics found, for `~sfh_cnn.synthesis.MockGenerator.spectra`.
+    band_matrix : ndarray, shape (n_coarse, n_band)
+    error_factor, sigma_kms, velocity_kms : float
+        What was fitted.
+    """
+
+    def __init__(
+        self,
+        generator,
+        flux,
+        flux_err,
+        mask,
+        band_flux,
+        band_flux_err,
+        redshift,
+        calibration_error,
+        velocity_dispersion,
+        velocity,
+    ):
+        self.generator, self.redshift = generator, redshift
+        wave_aa = generator.wave_aa
+        windows = line_windows(_LINE_HALF_WIDTH_KMS)
+        near_line = ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
+        valid = ~mask & ~near_line & (flux_err > 0)
+        self._inverse_err = np.where(valid, 1.0 / np.where(valid, flux_err, 1.0), 0.0)
+        self._flux = np.where(valid, flux, 0.0)
+        self.sigma_kms, self.velocity_kms = max(velocity_dispersion, 10.0), velocity
+        modes = _calibration_modes(len(wave_aa), generator.config.observation.calibration_scale_px)
+        for _ in range(_N_KINEMATIC_FIT):
+            stars, tangents = self._fit_stars(modes * max(calibration_error, _LEAST_BEND))
+        self._inverse_err = self._inverse_err / self.error_factor
+        self.bases = generator.broadened_bases(redshift, self.sigma_kms, self.velocity_kms)
+
+        # Everything smooth that may be added to a model: data = level * model + noise + nuisance.
+        curves = modes * calibration_error * stars if calibration_error > 0 else modes[:0]
+        nuisance = np.concatenate([curves, tangents])  # (n_nuisance, n_wave)
+        config = generator.config.observation
+        bands = generator.config.instrument.bands
+        has = np.isfinite(band_flux) & (band_flux_err > 0)
+        self.band_matrix = band_matrix(generator.grid.coarse_wave_aa, bands, redshift).astype(np.float32)
+        band_flux = np.where(has, band_flux, 0.0)
+        zero_point = (config.zero_point_error + 1.5 * calibration_error) * band_flux
+        grey = (config.grey_mismatch + calibration_error) * band_flux
+        band_err = np.hypot(np.where(has, band_flux_err, 1.0), zero_point)
+        inverse_err = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
+        nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), len(bands)))], axis=1)
+        nuisance = np.concatenate([nuisance, np.concatenate([np.zeros(len(wave_aa)), grey])[None]]) * inverse_err
+        # Woodbury: with noise of unit variance the inverse covariance is 1 - P P^T, P = U L^-T, L L^T = 1 + U^T U.
+        lower = np.linalg.cholesky(np.eye(len(nuisance)) + nuisance @ nuisance.T)
+        self._project = np.linalg.solve(lower, nuisance).T  # (n_data, n_nuisance)
+        self.weight = inverse_err
+        self.data = np.concatenate([self._flux, band_flux]) * inverse_err
+
+    def by_inverse_covariance(self, vectors):
+        """Columns (n_data, n) multiplied by the inverse covariance of the errors."""
+        return vectors - self._project @ (self._project.T @ vectors)
+
+    def models(self, history, dust):
+        """Models over the noise, (n, n_data); arguments as `~sfh_cnn.synthesis.MockGenerator.spectra` takes them."""
+        flux, band_flux, _, _ = self.generator.spectra(history, dust, self.bases, self.band_matrix)
+        return np.concatenate([flux, band_flux], axis=1) * self.weight
+
+    def _fit_stars(self, curves):
+        """Fit any combination of stars, calibration and kinematics; better kinematics, and the noise factor.
+
+        Returns the stars' spectrum (n_wave,) and its changes with velocity and dispersion (2, n_wave), scaled to
+        their prior widths.
+        """
+        generator, z = self.generator, self.redshift
+        sigma, velocity = self.sigma_kms, self.velocity_kms
+        wider = np.hypot(sigma, _STEP_KMS[1])
+        here, moved, spread = (
+            np.concatenate(generator.broadened_bases(z, *kinematics))
+            for kinematics in ((sigma, velocity), (sigma, velocity + _STEP_KMS[0]), (wider, velocity))
+        )
+        size = np.abs(here).mean(axis=1, keepdims=True)
+        here, moved, spread = here / size, moved / size, spread / size
+        weight, data = self._inverse_err, self._flux * self._inverse_err
+        level = np.sum(self._flux) / np.count_nonzero(weight)
+        loose = np.full(len(here), (0.01 / level) ** 2)
+        stars = _ridge(here * weight, data, loose)[0] @ here
+        prior = np.concatenate([loose, np.ones(len(curves) + 2)])
+        # Changes with velocity and dispersion are those of the stars that fit, found in a first round.
+        tangents = np.zeros((2, len(stars)))
+        for _ in range(2):
+            design = np.concatenate([here, curves * stars, tangents])
+            solution, used = _ridge(design * weight, data, prior)
+            coefficients = solution[: len(here)]
+            stars = coefficients @ here
+            tangents = np.stack([coefficients @ moved - stars, coefficients @ spread - stars])
+            tangents *= np.array([[_WIDTH_KMS[0] / _STEP_KMS[0]], [(_WIDTH_KMS[1] / _STEP_KMS[1]) ** 2]])
+        design = np.concatenate([here, curves * stars, tangents])
+        solution, used = _ridge(design * weight, data, prior)
+        shift, change = solution[-2:]
+        low, high = generator.config.observation.velocity_dispersion_range_kms
+        self.velocity_kms = velocity + np.clip(shift, -2, 2) * _WIDTH_KMS[0]
+        self.sigma_kms = np.clip(np.sqrt(max(sigma**2 + change * _WIDTH_KMS[1] ** 2, 1.0)), low, 1.2 * high)
+        factor = _noise_factor(data - solution @ (design * weight), weight > 0, used)
+        self.error_factor = max(factor, 1.0 / generator.config.observation.error_factor)
+        return stars, tangents
+
+
+def _noise_factor(residual, valid, n_parameter):
+    """Rms of whitened residuals, averaged in blocks of pixels unless the fit has too many parameters for that."""
+    block_px = _BLOCK_PX if np.count_nonzero(valid) > 4 * _BLOCK_PX * n_parameter else 1
+    n = len(residual) // block_px * block_px
+    full = valid[:n].reshape(-1, block_px).all(axis=1)
+    mean = residual[:n].reshape(-1, block_px).sum(axis=1)[full] / np.sqrt(block_px)
+    return np.sqrt(np.sum(mean**2) / max(len(mean) - n_parameter, 10))
+
+
+def _ridge(design, data, prior):
+    """Coefficients of the rows of ``design`` that fit, with their prior precision, and the parameters used."""
+    matrix = design @ design.T
+    inverse = np.linalg.inv(matrix + np.diag(prior))
+    return inverse @ (design @ data), np.trace(inverse @ matrix)
+
+
+@functools.lru_cache(maxsize=4)
+def _calibration_modes(n_wave, shortest_px):
+    """Cosines times the rms that each has in the training's calibration curves of unit amplitude, (n_mode, n_wave)."""
+    n_mode = max(int(n_wave / shortest_px), 1)
+    basis = np.cos(np.pi * np.outer(np.arange(1, n_mode + 1), (np.arange(n_wave) + 0.5) / n_wave))
+    small = 0.01
+    curves = calibration_curves(np.random.default_rng(0), np.full(_N_CURVE, small), n_wave, shortest_px)
+    amplitude = (curves - 1.0) @ basis.T * (2.0 / n_wave / small)
+    return np.sqrt(np.mean(amplitude**2, axis=0))[:, None] * basis
