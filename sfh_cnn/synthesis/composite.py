@@ -9,7 +9,7 @@ from .ssp_grid import metallicity_weights
 __all__ = ["bin_history", "library_shares", "mass_weights"]
 
 
-def mass_weights(mass, metallicity_dex, nodes_dex):
+def mass_weights(mass: np.ndarray, metallicity_dex: np.ndarray, nodes_dex: np.ndarray) -> np.ndarray:
     """Spread the mass of each fine age bin over the two [M/H] nodes around its metallicity.
 
     Parameters
