@@ -76,6 +76,8 @@ def read_photometry(
         i = bands.index(band)
         value, absent = _bare(value)
         error, error_absent = _bare(error)
+        if np.iscomplexobj(value) or np.iscomplexobj(error):
+            raise SFHCNNError(f"photometry[{band!r}] must be real numbers, got complex ones")
         flux_here, err_here = to_flux_density(value, band, error, name=f"photometry[{band!r}]")
         if err_here is None:
             _tell_default_error()
@@ -104,6 +106,11 @@ def _entries(photometry, bands):
         }
     elif isinstance(photometry, dict):
         entries = {name: value if isinstance(value, tuple) else (value, None) for name, value in photometry.items()}
+        for name, value in entries.items():
+            if len(value) != 2:
+                raise SFHCNNError(
+                    f"photometry[{name!r}] needs a flux, or a flux and its error, got {len(value)} values"
+                )
     else:
         raise SFHCNNError(
             f"photometry must be a QTable or a dict from band to Quantity, got {type(photometry).__name__}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import numbers
 from typing import TYPE_CHECKING
 
 import astropy.units as u
@@ -251,8 +252,8 @@ class SFHPredictor:
             If a unit is missing or cannot be converted.
         """
         refiner = Refiner(self.contract, libraries) if refine else None  # a missing library is said at once
-        if batch_size is not None and batch_size < 1:
-            raise SFHCNNError(f"batch_size must be positive, got {batch_size}")
+        if batch_size is not None and not (isinstance(batch_size, numbers.Integral) and batch_size >= 1):
+            raise SFHCNNError(f"batch_size must be a positive whole number, got {batch_size!r}")
         spectra = open_spectra(spectrum, uncertainty=uncertainty, mask=mask, redshift=redshift, medium=medium)
         n_spec = len(spectra)
         redshift = spectra.redshift
@@ -448,7 +449,10 @@ class SFHPredictor:
 
     def _near_lines(self, half_width):
         """Pixels within a half width (a velocity) of an emission line, (n_wave,)."""
-        windows = line_windows(float(to_plain(half_width, u.km / u.s, "line_mask")))
+        value = np.asarray(to_plain(half_width, u.km / u.s, "line_mask"))
+        if value.ndim or not 0 <= value < np.inf:
+            raise SFHCNNError(f"line_mask must be one velocity, finite and not negative, got {half_width}")
+        windows = line_windows(float(value))
         wave_aa = self.contract.wavelength_grid.wave_aa
         return ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
 

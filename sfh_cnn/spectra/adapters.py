@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from typing import TYPE_CHECKING
@@ -275,7 +276,10 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
         )
     axis = spectrum.spectral_axis_index
     medium = medium or _find_medium(spectrum)
-    wave_aa = to_air(np.asarray(spectrum.wavelength.to_value(u.AA), dtype=float), medium)
+    try:
+        wave_aa = to_air(np.asarray(spectrum.wavelength.to_value(u.AA), dtype=float), medium)
+    except ValueError as err:  # velocities without a rest wavelength
+        raise SFHCNNError(f"the spectral axis in {spectrum.spectral_axis.unit} gives no wavelengths: {err}") from err
     if np.all(np.diff(wave_aa) < 0):
         order = slice(None, None, -1)
     elif np.all(np.diff(wave_aa) > 0):
@@ -292,6 +296,8 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
             raise SFHCNNError(
                 f"{name} has shape {np.shape(array)}, the flux {spectrum.flux.shape}; they must agree"
             ) from err
+        if array.dtype.kind not in "biuf":
+            raise SFHCNNError(f"{name} must be real numbers, got {array.dtype}")
         return np.atleast_2d(np.moveaxis(array, axis, -1))[:, order]
 
     unit, per = strip_solid_angle(spectrum.flux.unit)
@@ -308,7 +314,7 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
             raise SFHCNNError(f"mask must be an array of bool, True where a pixel is bad, got {mask.dtype}")
         mask = mask != 0
         to_rows(mask, "mask")
-        if mask.mean() > _SUSPECT_MASK_SHARE:
+        if mask.size and mask.mean() > _SUSPECT_MASK_SHARE:
             log.warning(
                 f"the mask marks {100 * mask.mean():.0f} per cent of the pixels as bad; True means bad here: "
                 "pass mask=~mask if yours is the other way round"
@@ -433,10 +439,12 @@ def _plain_redshift(redshift):
     unit = getattr(redshift, "unit", None)
     if unit is not None and unit.is_equivalent(u.km / u.s):
         raise SFHCNNError("redshift is a velocity; give the redshift itself (v / c for an optical velocity)")
-    try:
-        return np.asarray(getattr(redshift, "value", redshift), dtype=float)
-    except (TypeError, ValueError) as err:
-        raise SFHCNNError(f"redshift must be a number, or one for each spectrum, got {redshift!r}") from err
+    with contextlib.suppress(TypeError, ValueError):
+        value, masked = _unmask(getattr(redshift, "value", redshift))
+        if not np.iscomplexobj(value):
+            value = value.astype(float)
+            return value if masked is None else np.where(masked, np.nan, value)
+    raise SFHCNNError(f"redshift must be a number, or one for each spectrum, got {redshift!r}")
 
 
 def _find_redshift(spectrum, redshift, n_spec):

@@ -21,7 +21,8 @@ from sfh_cnn.tests.small import small_config, small_library
 
 if __name__ == "__main__":
     config = small_config().synthesis
-    generate_training_set(config, sys.argv[1], 1_000_000, n_worker=2, libraries=[small_library()], progress_bar=False)
+    options = {"n_worker": 2, "libraries": [small_library()], "shard_size": 2048, "progress_bar": False}
+    generate_training_set(config, sys.argv[1], 1_000_000, **options)
 """
 _TRAIN = """
 import sys
@@ -72,7 +73,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path, kind, code, n_worker):
 
     begun = {"synthesise": "shard-*.h5", "train": "last.ckpt"}[kind]
     try:
-        assert wait(lambda: any(folder.glob(begun)), 120), (tmp_path / "log").read_text()
+        assert wait(lambda: any(folder.glob(begun)), 300), (tmp_path / "log").read_text()
         pids = workers()
         assert len(pids) == n_worker
     finally:

@@ -429,7 +429,7 @@ def test_a_cosmology_gives_the_distance(predictor, observed):
         ({"redshift": "far"}, SFHCNNError, "redshift must be a number"),
         ({"redshift": 1j}, SFHCNNError, "redshift must be a number"),
         ({"ebv": "a little"}, SFHCNNError, "ebv needs one number or 12"),
-        ({"batch_size": -1}, SFHCNNError, "batch_size must be positive, got -1"),
+        ({"batch_size": -1}, SFHCNNError, "batch_size must be a positive whole number, got -1"),
         ({"mask": np.zeros(5, dtype=bool)}, SFHCNNError, r"mask has shape \(5,\), the flux"),
         ({"mask": "all"}, SFHCNNError, "mask must be an array of bool"),
         ({"uncertainty": np.ones(7)}, SFHCNNError, r"uncertainty has shape \(7,\), the flux"),
