@@ -4,12 +4,14 @@ What happens to whole cubes, full disks and killed processes is tested in ``pred
 ``tests/test_disk_full.py`` and ``tests/test_kill.py``; files that exist, in ``test_spectra.py``.
 """
 
+import gzip
 import json
 import zipfile
 
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import QTable
 from numpy.testing import assert_allclose
 
@@ -175,6 +177,62 @@ def test_noise_is_flagged(write, predicted):
     noise = write.error * np.random.default_rng(3).standard_normal(len(write.flux))
     (spectrum,) = predicted(write(flux=(0.3 * write.error + noise) * UNIT))
     assert "SNR_OUTSIDE" in spectrum["flags"]
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_names_and_links_of_any_kind(write, predicted, tmp_path):
+    """Letters of any language, spaces, a link; zipped, and in whole numbers with an offset as FITS has them."""
+    (tmp_path / "dir with ünï").mkdir()
+    paths = [write("dir with ünï/gäl axy.fits"), write("galaxy.fits")]
+    (tmp_path / "link.fits").symlink_to(paths[0])
+    (tmp_path / "galaxy.fits.gz").write_bytes(gzip.compress(paths[1].read_bytes()))
+    step = write.wave_aa[1] - write.wave_aa[0]
+    header = {"CTYPE1": "AWAV", "CUNIT1": "Angstrom", "CRVAL1": write.wave_aa[0], "CDELT1": step, "CRPIX1": 1.0}
+    images = [fits.PrimaryHDU(write.flux, fits.Header({**header, "BUNIT": "erg s-1 cm-2 Angstrom-1"}))]
+    images.append(images[0].copy())
+    low, high = images[1].data.min(), images[1].data.max()
+    images[1].scale("int16", bzero=(low + high) / 2, bscale=(high - low) / 6e4)
+    for i, image in enumerate(images):
+        image.writeto(tmp_path / f"image{i}.fits")
+    first, *others = predicted(*paths, tmp_path / "link.fits", tmp_path / "galaxy.fits.gz", "--redshift", 0.0858)
+    for other in others:
+        assert_same(other, first)
+    floats, integers = predicted(tmp_path / "image0.fits", tmp_path / "image1.fits", "--redshift", 0.0858)
+    assert_same(integers, floats, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty.fits", "empty.ecsv", "no_data.fits", "four.fits", "no_rows.fits", "folder.fits", "dead.fits"]
+)
+def test_files_that_hold_nothing(write, refused, network_file, tmp_path, kind):
+    """Of no bytes, no data, four axes, no rows; a folder and a link to nowhere: each is named."""
+    path = tmp_path / kind
+    if kind.startswith("empty"):
+        path.touch()
+    elif kind == "folder.fits":
+        path.mkdir()
+    elif kind == "dead.fits":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "no_rows.fits":
+        write(kind, order=slice(0))
+    else:
+        fits.PrimaryHDU(np.ones((2, 2, 2, 50), "f4") if kind == "four.fits" else None).writeto(path)
+    line, code = refused("predict", path, "--network", network_file, "--redshift", 0.08)
+    assert kind in line or "wavelengths must be" in line
+    assert code == 1
+
+
+def test_an_output_that_cannot_be(refused, network_file, tmp_path):
+    """A folder that is not there, a file as a folder."""
+    (tmp_path / "file").touch()
+    for folder in ("nowhere", "file"):
+        line, code = refused(
+            "predict", "example", "--network", network_file, "--output", tmp_path / folder / "result.fits"
+        )
+        assert "does not exist" in line
+        assert code == 1
 
 
 # ---- units and photometry ------------------------------------------------------------------------------------------
