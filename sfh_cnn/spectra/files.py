@@ -31,6 +31,8 @@ _UNCERTAINTY = {
 _MASK = ("mask", "qual")
 #: Bits of ``and_mask`` from this one on are about pixels, those below about the fibre (SDSS bitmask SPPIXMASK).
 _SDSS_PIXEL_BIT = 16
+#: A table that was made with ``spectrum.wavelength`` remembers that class, which astropy writes and does not read.
+_AS_QUANTITY = ("specutils.spectra.spectral_axis.SpectralAxis", "astropy.units.quantity.Quantity")
 
 
 def read_spectrum_file(path: str | Path, format: str | None = None) -> Spectrum:  # noqa: A002 (the name astropy users expect)
@@ -149,6 +151,9 @@ def _read_fits(path):
             return _read_muse_spectrum(path, hdus)
         for i, names in enumerate(kinds):
             if names & set(_WAVELENGTH) and names & set(_FLUX):
+                for card in hdus[i].header.cards:
+                    if card.keyword == "COMMENT" and _AS_QUANTITY[0] in card.value:
+                        card.value = card.value.replace(*_AS_QUANTITY)
                 table = QTable.read(hdus[i])
                 # Spectra of the ESO archive are one row of arrays.
                 row = 0 if len(table) == 1 else slice(None)
@@ -169,7 +174,11 @@ def _read_text(path):
     with open(path, "rb") as stream:
         is_ecsv = stream.read(7) == b"# %ECSV"
     try:
-        table = QTable.read(path, format="ascii.ecsv" if is_ecsv else "ascii")
+        if is_ecsv:
+            lines = path.read_text(encoding="utf-8").replace(*_AS_QUANTITY).splitlines()
+            table = QTable.read(lines, format="ascii.ecsv")
+        else:
+            table = QTable.read(path, format="ascii")
     except (astropy_ascii.InconsistentTableError, ValueError) as err:
         raise SFHCNNError(
             f"{path} is no spectrum that is understood ({str(err).strip().splitlines()[0]}); give a FITS file, or a "

@@ -217,3 +217,15 @@ def test_a_missing_file_is_said_so(tmp_path):
     """FileNotFoundError with the name."""
     with pytest.raises(FileNotFoundError, match=r"nothing\.fits"):
         read_spectrum_file(tmp_path / "nothing.fits")
+
+
+@pytest.mark.parametrize("suffix", ["ecsv", "fits"])
+def test_tables_made_with_the_axis_of_a_spectrum(tmp_path, suffix):
+    """Astropy writes their class, which is specutils' own, and does not read it."""
+    from specutils import Spectrum
+
+    spectrum = Spectrum(spectral_axis=np.linspace(5000, 6000, 50) * u.AA, flux=np.arange(50.0) * u.Jy)
+    QTable({"wavelength": spectrum.wavelength, "flux": spectrum.flux}).write(tmp_path / f"table.{suffix}")
+    again = read_spectrum_file(tmp_path / f"table.{suffix}")
+    assert_allclose(again.wavelength.to_value(u.AA), np.linspace(5000, 6000, 50))
+    assert_allclose(again.flux.to_value(u.Jy), np.arange(50.0))
