@@ -95,7 +95,7 @@ def test_a_missing_specutils_is_told_as_ever():
     seen = in_fresh_process("""
         import json, sys
         import sfh_cnn
-        sys.path[:] = [place for place in sys.path if "packages" not in place]
+        sys.path[:] = [place for place in sys.path if place and "packages" not in place]
         try:
             import specutils
         except ImportError as err:
