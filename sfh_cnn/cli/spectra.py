@@ -1,5 +1,6 @@
 """``sfh-cnn predict``: spectra in, histories out."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -290,13 +291,15 @@ def _distance(text):
 
     if text in astropy.cosmology.available:
         return getattr(astropy.cosmology, text)
-    try:
-        return u.Quantity(text)
-    except (TypeError, ValueError) as err:
+    value = u.Quantity(0)
+    with contextlib.suppress(TypeError, ValueError):
+        value = u.Quantity(text)
+    if value.unit == u.dimensionless_unscaled:  # a bare number means nothing
         names = ", ".join(astropy.cosmology.available)
         raise click.BadParameter(
             f"{text!r} is neither a length such as '11 Mpc' nor one of {names}", param_hint="--distance"
-        ) from err
+        )
+    return value
 
 
 def _line_mask(text):

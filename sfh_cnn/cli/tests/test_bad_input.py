@@ -264,6 +264,14 @@ def test_bad_photometry_is_refused(refused, network_file, tmp_path, columns, mes
     assert code == 1
 
 
+@pytest.mark.parametrize("distance", ["11", "0", "far"])
+def test_a_distance_that_is_none(refused, network_file, distance):
+    """Without a unit, a word."""
+    line, code = refused("predict", "example", "--network", network_file, "--distance", distance)
+    assert f"'{distance}' is neither a length such as '11 Mpc'" in line
+    assert code == 2
+
+
 # ---- networks and devices ------------------------------------------------------------------------------------------
 
 
