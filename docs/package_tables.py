@@ -77,6 +77,12 @@ def groups(accuracy):
     return table(header, rows)
 
 
+def between(low, high):
+    """Percentages of a range, or the one that both ends round to."""
+    ends = percent(low), percent(high)
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
 def summary(accuracy):
     """The most important numbers as a sentence."""
     scores = accuracy["overall"]
@@ -92,8 +98,8 @@ def summary(accuracy):
         f"{scores['mass_weighted_log_age']['scatter']:.2f} dex in mass-weighted log age**, "
         f"**{scores['light_weighted_metallicity']['scatter']:.2f} and "
         f"{scores['mass_weighted_metallicity']['scatter']:.2f} dex in [M/H]**. "
-        f"The 68 per cent intervals hold {percent(low)} to {percent(high)} per cent of the truths, depending on the "
-        f"quantity, the 95 per cent intervals {percent(low_95)} to {percent(high_95)}. "
+        f"The 68 per cent intervals hold {between(low, high)} per cent of the truths, depending on the quantity, the "
+        f"95 per cent intervals {between(low_95, high_95)}. "
         f"The mass fraction of a bin is off by {scores['mass_fraction_mae']:.3f} on average."
     )
     return [text, ""]
