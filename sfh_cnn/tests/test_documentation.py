@@ -5,9 +5,7 @@ import importlib
 import inspect
 import re
 import shlex
-import textwrap
 import tomllib
-from pathlib import Path
 
 import click
 import pytest
@@ -16,29 +14,10 @@ import sfh_cnn
 from sfh_cnn.cli.main import main
 from sfh_cnn.training import load_run_config
 
-ROOT = Path(sfh_cnn.__file__).parents[1]
-if not (ROOT / "docs" / "package_tables.py").exists():  # other packages install a folder named docs
+from .pages import HAS_PAGES, PAGES, ROOT, blocks
+
+if not HAS_PAGES:
     pytest.skip("the pages are in the checkout only", allow_module_level=True)
-
-MADE = ("docs/api/", "docs/generated/", "docs/tutorials/", "docs/_build/", "docs/reference/api/")
-PAGES = [page.relative_to(ROOT).as_posix() for page in [*ROOT.glob("*.rst"), *ROOT.glob("docs/**/*.rst")]]
-PAGES = sorted(page for page in PAGES if not page.startswith(MADE))
-
-
-def blocks(*languages):
-    """The page, line and text of every block that is in one of these languages; "" is that of ``::``."""
-    for page in PAGES:
-        lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
-            found = re.match(r"( *)\.\. code-block:: (\w+)$", line) or re.match(r"( *)(?!\.\. ).*::()$", line)
-            if found is None or found.group(2) not in languages:
-                continue
-            text = []
-            for below in lines[number:]:
-                if below.strip() and len(below) - len(below.lstrip()) <= len(found.group(1)):
-                    break
-                text.append(below)
-            yield page, number, textwrap.dedent("\n".join(text)).strip("\n")
 
 
 def command_lines(program):
