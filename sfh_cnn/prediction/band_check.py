@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from sfh_cnn.photometry import band_matrix
+from sfh_cnn.synthesis import ObservationConfig
 
 __all__ = ["BandCheck"]
 
@@ -14,8 +15,6 @@ _PIXEL_STRIDE = 16
 _PIXELS = slice(_PIXEL_STRIDE // 2, None, _PIXEL_STRIDE)
 #: Share of a band's light that valid pixels must have seen. Stars stand in for the rest.
 _MIN_SHARE = 0.3
-#: Mismatch between spectrum and bands, and error of single bands, in the training; for a card that says nothing.
-_GREY, _ZERO_POINT = 0.01, 0.005
 
 
 class BandCheck:
@@ -39,9 +38,9 @@ class BandCheck:
         self._beyond = (coarse_wave_aa < self.edges_aa[0]) | (coarse_wave_aa > self.edges_aa[-1])
         self._coefficients, self._basis = templates.coarse_coefficients, templates.coarse_basis
         self._log_dust = coarse_log_dust
-        observation = contract.synthesis.get("observation", {})
-        self.grey = observation.get("grey_mismatch", _GREY)
-        self.zero_point = observation.get("zero_point_error", _ZERO_POINT)
+        trained = contract.synthesis.get("observation", {})
+        known = {name: trained[name] for name in ("grey_mismatch", "zero_point_error") if name in trained}
+        self.observation = ObservationConfig(**known)
         self._weights = {}
 
     def mismatch(self, weights, a_v, stars, batch):
@@ -86,8 +85,8 @@ class BandCheck:
             usable = (seen > _MIN_SHARE * total) & (expected > 0)
             relative = band_flux[rows][:, bands] / expected - 1.0
             error = band_flux_err[rows][:, bands] / expected
-            level = calibration[rows, None]
-            allowed = error**2 + (self.grey + level) ** 2 + (self.zero_point + 1.5 * level) ** 2
+            grey, zero_point = self.observation.band_mismatch(calibration[rows, None])
+            allowed = error**2 + grey**2 + zero_point**2
             off = torch.where(usable, relative.abs() * allowed.rsqrt(), torch.nan)
             largest[rows] = off.nan_to_num(-1.0).amax(1)
         return torch.where(largest >= 0, largest, torch.nan)

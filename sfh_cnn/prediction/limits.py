@@ -44,9 +44,7 @@ def chi2_limit(contract, snr, calibration_error):
     ndarray or float
     """
     limit = contract.accuracy.get("reduced_chi2_limit", _CHI2_LIMIT)
-    if not isinstance(limit, Mapping):
-        return limit
-    return np.interp(effective_snr(snr, calibration_error), limit["snr"], limit["limit"])
+    return _by_snr(limit, snr, calibration_error) if isinstance(limit, Mapping) else limit
 
 
 def band_limit(contract, snr, calibration_error):
@@ -64,8 +62,10 @@ def band_limit(contract, snr, calibration_error):
         Infinite where the card says nothing: cards of earlier versions.
     """
     limit = contract.accuracy.get("band_mismatch_limit")
-    if not limit:
-        return np.inf
+    return _by_snr(limit, snr, calibration_error) if limit else np.inf
+
+
+def _by_snr(limit, snr, calibration_error):
     return np.interp(effective_snr(snr, calibration_error), limit["snr"], limit["limit"])
 
 

@@ -5,12 +5,12 @@ import functools
 import numpy as np
 
 from sfh_cnn.photometry import band_matrix
-from sfh_cnn.synthesis import calibration_curves, line_windows
+from sfh_cnn.synthesis import calibration_curves
+
+from .lines import near_lines
 
 __all__ = ["ObservedSpectrum"]
 
-#: Pixels this close to an emission line are left out, km/s: mocks may or may not have lines, at all strengths.
-_LINE_HALF_WIDTH_KMS = 500.0
 #: Calibration curves from which the variance of their cosines is measured.
 _N_CURVE = 1000
 #: Pixels that are averaged to measure the noise: neighbours share some of it in resampled spectra.
@@ -71,9 +71,7 @@ class ObservedSpectrum:
     ):
         self.generator, self.redshift = generator, redshift
         wave_aa = generator.wave_aa
-        windows = line_windows(_LINE_HALF_WIDTH_KMS)
-        near_line = ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
-        valid = ~mask & ~near_line & (flux_err > 0)
+        valid = ~mask & ~near_lines(wave_aa) & (flux_err > 0)
         self._inverse_err = np.where(valid, 1.0 / np.where(valid, flux_err, 1.0), 0.0)
         self._flux = np.where(valid, flux, 0.0)
         self.sigma_kms, self.velocity_kms = max(velocity_dispersion, 10.0), velocity
@@ -91,8 +89,7 @@ class ObservedSpectrum:
         has = np.isfinite(band_flux) & (band_flux_err > 0)
         self.band_matrix = band_matrix(generator.grid.coarse_wave_aa, bands, redshift).astype(np.float32)
         band_flux = np.where(has, band_flux, 0.0)
-        zero_point = (config.zero_point_error + 1.5 * calibration_error) * band_flux
-        grey = (config.grey_mismatch + calibration_error) * band_flux
+        grey, zero_point = (share * band_flux for share in config.band_mismatch(calibration_error))
         band_err = np.hypot(np.where(has, band_flux_err, 1.0), zero_point)
         inverse_err = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
         nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), len(bands)))], axis=1)

@@ -3,15 +3,13 @@
 import numpy as np
 import torch
 
-from sfh_cnn.synthesis import line_windows
+from .lines import near_lines
 
 __all__ = ["PolynomialFit"]
 
 #: Order of the polynomial by which a model may differ smoothly from the data: dust laws and flux calibration are not
 #: part of a history.
 _ORDER = 4
-#: Pixels this close to an emission line say nothing about the stars, km/s.
-_LINE_HALF_WIDTH_KMS = 500.0
 #: Matrix products with a multiple of so many columns take half the time.
 _COLUMNS = 16
 
@@ -26,9 +24,7 @@ class PolynomialFit:
     """
 
     def __init__(self, wave_aa):
-        windows = line_windows(_LINE_HALF_WIDTH_KMS)
-        near_line = ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
-        self.off_line = torch.from_numpy((~near_line).astype(np.float32))
+        self.off_line = torch.from_numpy((~near_lines(wave_aa)).astype(np.float32))
         x = np.linspace(-1, 1, len(wave_aa))
         legendre = np.polynomial.legendre.legvander(x, _ORDER)  # (n_wave, n_term)
         self._polynomials = torch.from_numpy(legendre.T.astype(np.float32))

@@ -26,7 +26,6 @@ from sfh_cnn.network import PackedNetwork, load_artifact
 from sfh_cnn.photometry import read_photometry
 from sfh_cnn.results import SFHResult
 from sfh_cnn.spectra import deredden, open_cube, open_spectra
-from sfh_cnn.synthesis import line_windows
 
 from .batches import run_network
 from .blocks import InputBlocks
@@ -34,6 +33,7 @@ from .cube import predict_cube
 from .engine import Engine
 from .forks import one_thread_after_fork
 from .limits import band_limit, chi2_limit, doubtful_velocity
+from .lines import near_lines
 from .pretrained import available, released_network
 from .refine import Refiner
 
@@ -271,7 +271,7 @@ class SFHPredictor:
             ebv = _per_spectrum(ebv, n_spec, "ebv")
             pivots = np.array(self.contract.band_pivots_aa)
             band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
-        near_lines = None if line_mask is None else self._near_lines(line_mask)
+        lines = None if line_mask is None else self._near_lines(line_mask)
 
         blocks = InputBlocks(
             self.contract,
@@ -279,7 +279,7 @@ class SFHPredictor:
             (band_flux, band_flux_err),
             calibration,
             ebv,
-            near_lines,
+            lines,
             flags,
             keep_spectra or refine,
             batch_size or conf.batch_size,
@@ -452,9 +452,7 @@ class SFHPredictor:
         value = np.asarray(to_plain(half_width, u.km / u.s, "line_mask"))
         if value.ndim or not 0 <= value < np.inf:
             raise SFHCNNError(f"line_mask must be one velocity, finite and not negative, got {half_width}")
-        windows = line_windows(float(value))
-        wave_aa = self.contract.wavelength_grid.wave_aa
-        return ((wave_aa >= windows[:, :1]) & (wave_aa <= windows[:, 1:])).any(axis=0)
+        return near_lines(self.contract.wavelength_grid.wave_aa, float(value))
 
     def _raise_if_no_overlap(self, spectra):
         """An input that can never give a number is an error, not a row of NaN."""

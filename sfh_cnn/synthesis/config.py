@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 
@@ -139,6 +140,21 @@ class ObservationConfig:
         for field in dataclasses.fields(self):
             if field.name.endswith("_share") and not 0 <= getattr(self, field.name) <= 1:
                 raise SFHCNNError(f"{field.name} is a share between 0 and 1, got {getattr(self, field.name)}")
+
+    def band_mismatch(self, calibration_error: Any) -> tuple[Any, Any]:
+        """How well bands and spectrum agree, as relative errors.
+
+        Parameters
+        ----------
+        calibration_error : float, ndarray or Tensor
+            Of the spectrum; mismatch grows with it.
+
+        Returns
+        -------
+        grey, zero_point : float, ndarray or Tensor
+            Common to all bands, and of each band by itself; shapes as given.
+        """
+        return self.grey_mismatch + calibration_error, self.zero_point_error + 1.5 * calibration_error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -274,8 +274,7 @@ def add_band_errors(rng, band_flux, config, calibration_error):
         Measured fluxes and quoted errors; NaN where the band is missing.
     """
     n_spec, n_band = band_flux.shape
-    grey = config.grey_mismatch + calibration_error
-    zero_point = config.zero_point_error + 1.5 * calibration_error
+    grey, zero_point = config.band_mismatch(calibration_error)
     factor = np.exp(
         grey[:, None] * rng.standard_normal((n_spec, 1)) + zero_point[:, None] * rng.standard_normal((n_spec, n_band))
     )
