@@ -1,6 +1,6 @@
 """Floor 0: the words every room speaks (grids, units, flags, contract, files). numpy and astropy only."""
 
-from . import constants, history
+from . import constants, history, kernels
 from .age_grid import AgeGrid
 from .cluster import map_on_cluster
 from .config_file import build_config, config_to_dict, load_config
@@ -41,6 +41,7 @@ __all__ = [
     "folder_lock",
     "footprint",
     "history",
+    "kernels",
     "load_config",
     "map_on_cluster",
     "one_clear_error",

@@ -90,9 +90,7 @@ class SpectrumFeatures(nn.Module):
         flux_err = (flux_err * valid).nan_to_num_(0.0, 0.0, 0.0)
         count = valid.view(n, n_block, block_px).sum(-1)  # (n, n_block)
         total = flux.view(n, n_block, block_px).sum(-1)
-        scale = (total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1.0)).clamp(min=1e-30)
-        level = (total / scale) @ self.smoothing / (count @ self.smoothing).clamp(min=1e-12)
-        level = level.clamp(min=0.01)
+        scale, level = self.level(total, count)
         left = torch.cat([level[:, :1], level[:, :-1]], 1)
         right = torch.cat([level[:, 1:], level[:, -1:]], 1)
         continuum = (torch.stack([left, level, right], -1) @ self.interpolation).view(n, -1)  # (n, n_wave)
@@ -102,10 +100,20 @@ class SpectrumFeatures(nn.Module):
         noise = relative_err.view(n, n_block, block_px).sum(-1) / count.clamp(min=1.0)
         weight = relative_err.square_().add_(self.signal_floor**2).rsqrt_().mul_(valid)
         high_passed = flux.mul_(per_continuum).sub_(1.0).mul_(weight).clamp_(-20.0, 20.0)
+        blocks = self.blocks(level, noise, count)
+        return high_passed, weight.mul_(self.signal_floor), blocks, scale, continuum
+
+    def level(self, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale (n, 1) of spectra and continuum (n, n_block) of their blocks, given sums and counts of valid pixels."""
+        scale = (total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1.0)).clamp(min=1e-30)
+        level = (total / scale) @ self.smoothing / (count @ self.smoothing).clamp(min=1e-12)
+        return scale, level.clamp(min=0.01)
+
+    def blocks(self, level: Tensor, noise: Tensor, count: Tensor) -> Tensor:
+        """Log continuum, log noise and coverage, (n, 3, n_block), from these three by block."""
         # A block without data says "no information": a noise of 10 times the continuum.
         noise = torch.where(count > 0, noise, 10.0).clamp(1e-4, 10.0)
-        blocks = torch.stack([level.log(), noise.log10(), count / block_px], 1)  # (n, 3, n_block)
-        return high_passed, weight.mul_(self.signal_floor), blocks, scale, continuum
+        return torch.stack([level.log(), noise.log10(), count / self.block_px], 1)
 
 
 class BandFeatures(nn.Module):

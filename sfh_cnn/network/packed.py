@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from sfh_cnn.core import kernels
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -111,14 +113,14 @@ class PackedNetwork:
     ) -> dict[str, Tensor]:
         """As `SFHNet.forward`."""
         network = self.network
-        high_passed, precision, blocks, scale, _ = network.features(flux, flux_err, mask)
-        high_passed, precision = high_passed.to(self.projection.dtype), precision.to(self.projection.dtype)
+        inputs = self._compiled_inputs if kernels.compiled is not None else self._inputs
+        high_passed, pairs, blocks, scale = inputs(flux, flux_err, mask)
         blocks = (blocks - network.block_mean) / network.block_std
         condition = network.condition(blocks, redshift, calibration_error)
         bands = network.band_features(band_flux, band_flux_err, scale)
         joined = [
             self.projection(high_passed) * (1.0 + network.gate(condition)),
-            self.pool(self._attend(self._tokens(high_passed, precision, blocks)).flatten(1)),
+            self.pool(self._attend(self._tokens(pairs, blocks)).flatten(1)),
             self.shape[1](self.shape[0](blocks.flatten(1))),
             self.photometry[1](self.photometry[0](torch.cat([bands, condition], 1))),
             condition,
@@ -129,17 +131,45 @@ class PackedNetwork:
         latent = self.last_norm(latent)
         return network.answers(latent, *self.heads(latent).split(self.head_sizes, 1))
 
-    def _tokens(self, high_passed, precision, blocks):
-        """`SFHNet.tokenise` with positions, (n, n_token, n_token_channel)."""
-        network, n = self.network, len(high_passed)
-        px, n_block = network.block_px, blocks.shape[2]
-        # Blocks of both channels side by side, shifted by half a block: neighbouring pairs overlap in memory.
+    def _inputs(self, flux, flux_err, mask):
+        """High-passed flux (n, n_wave), `_pairs`, blocks and scale, as `SpectrumFeatures` gives them."""
+        high_passed, precision, blocks, scale, _ = self.network.features(flux, flux_err, mask)
+        high_passed, precision = high_passed.to(self.projection.dtype), precision.to(self.projection.dtype)
+        return high_passed, self._pairs(high_passed, precision), blocks, scale
+
+    def _compiled_inputs(self, flux, flux_err, mask):
+        """As `_inputs`, in one pass over each spectrum before the continuum and one after it."""
+        features, dtype = self.network.features, self.projection.dtype
+        n, n_block, px = len(flux), features.n_block, features.block_px
+        data = [values.contiguous().numpy() for values in (flux, flux_err, mask)]
+        total, count, noise = torch.empty(3, n, n_block).unbind(0)
+        kernels.compiled.block_sums((n, n_block, px), data[0], data[2], total.numpy(), count.numpy())
+        scale, level = features.level(total, count)
+        bits = torch.int16 if dtype == torch.bfloat16 else torch.float32
+        high_passed, pairs = torch.empty(n, n_block * px, dtype=bits), torch.empty(n, n_block + 1, 2, px, dtype=bits)
+        sizes = (n, n_block, px, bits.itemsize)
+        given = [*data, *(values.numpy() for values in (level, count, features.interpolation, scale))]
+        out = (values.numpy() for values in (high_passed, pairs, noise))
+        kernels.compiled.high_pass(sizes, features.signal_floor, *given, *out)
+        return high_passed.view(dtype), pairs.view(dtype), features.blocks(level, noise, count), scale
+
+    def _pairs(self, high_passed, precision):
+        """Blocks of both channels side by side, shifted by half a block, (n, n_block + 1, 2, block_px)."""
+        n, px = len(high_passed), self.network.block_px
+        n_block = high_passed.shape[1] // px
         pairs = high_passed.new_zeros(n, n_block + 1, 2, px)
         for channel, values in enumerate((high_passed, precision)):
             flat = pairs[:, :, channel]
             flat[:, 1:-1] = values[:, px // 2 : -(px // 2)].view(n, n_block - 1, px)
             flat[:, 0, px // 2 :] = values[:, : px // 2]
             flat[:, -1, : px // 2] = values[:, -(px // 2) :]
+        return pairs
+
+    def _tokens(self, pairs, blocks):
+        """`SFHNet.tokenise` with positions, (n, n_token, n_token_channel)."""
+        network, n = self.network, len(pairs)
+        px, n_block = network.block_px, blocks.shape[2]
+        # Neighbouring pairs of blocks overlap in memory.
         pieces = pairs.as_strided((n, n_block, 4 * px), ((n_block + 1) * 2 * px, 2 * px, 1))
         patches = self.patches(pieces)
         if network.token_padding:
@@ -153,13 +183,23 @@ class PackedNetwork:
     def _attend(self, x):
         """`AttentionBlock.forward`."""
         block = self.network.attention
-        n, n_token, width = x.shape
-        d = width // block.n_head
-        qkv = self.query_key_value(block.norm_1(x.float())).float().view(n, n_token, 3, block.n_head, d)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).reshape(3, n * block.n_head, n_token, d).unbind(0)
+        qkv = self.query_key_value(block.norm_1(x.float())).float()
+        x = self.mix.plus(self._mixed(qkv, block.n_head), x)
+        return self.outer.plus(self.inner(block.norm_2(x.float())), x)
+
+    @staticmethod
+    def _mixed(qkv, n_head):
+        """Values (n, n_token, width) that each token looks at, from queries, keys and values (n, n_token, 3 width)."""
+        n, n_token, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+        d = width // n_head
+        if kernels.compiled is not None:
+            mixed = torch.empty(n, n_token, width)
+            sizes = (n, n_token, n_head, d)
+            kernels.compiled.attend(sizes, _SCORE_LIMIT, qkv.contiguous().numpy(), mixed.numpy())
+            return mixed
+        parts = qkv.view(n, n_token, 3, n_head, d).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.reshape(3, n * n_head, n_token, d).unbind(0)
         # Without the maximum taken out first, softmax is a division after the sum over values.
         score = torch.bmm(query, key.transpose(1, 2)).clamp_(-_SCORE_LIMIT, _SCORE_LIMIT).exp2_()
         mixed = torch.bmm(score, value).div_(score.sum(-1, keepdim=True))
-        mixed = mixed.view(n, block.n_head, n_token, d).transpose(1, 2).reshape(n, n_token, width)
-        x = self.mix.plus(mixed, x)
-        return self.outer.plus(self.inner(block.norm_2(x.float())), x)
+        return mixed.view(n, n_head, n_token, d).transpose(1, 2).reshape(n, n_token, width)

@@ -72,9 +72,10 @@ class BandCheck:
         has_bands = torch.isfinite(band_flux).any(1)
         for number in node[has_bands].unique().tolist():
             bands, fine, coarse, beyond = self._of_redshift(number)
-            rows = ((node == number) & has_bands).nonzero()[:, 0]
             if not bands:
                 continue
+            here = (node == number) & has_bands
+            rows = slice(None) if here.all() else here.nonzero()[:, 0]
             used = (~mask[rows]).to(flux.dtype) * self._off_line
             own = (flux[rows] * used).nan_to_num_(0.0, 0.0, 0.0) @ fine
             like = stars[rows]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sfh_cnn.core import Flag
+from sfh_cnn.core import Flag, kernels
 from sfh_cnn.spectra import estimate_noise, galactic_extinction, redshift_order
 
 __all__ = ["InputBlocks"]
@@ -138,7 +138,12 @@ def _statistics(flux, flux_err, mask):
     Valid pixels, pixels between the first and the last of them, mean flux, median S/N, and the share of valid pixels
     that are negative by more than 3 sigma; 0 where no pixel is valid.
     """
-    n_wave = mask.shape[1]
+    n_spec, n_wave = mask.shape
+    if kernels.compiled is not None:
+        out = np.empty((n_spec, 5))
+        kernels.compiled.statistics((n_spec, n_wave, _SNR_STRIDE), flux, flux_err, mask, out)
+        n_valid, span, level, snr, negative = out.T
+        return n_valid, span, level, snr, negative
     n_valid = n_wave - np.count_nonzero(mask, axis=1)
     some = np.maximum(n_valid, 1)
     if n_valid.min(initial=n_wave) == n_wave:
@@ -153,7 +158,7 @@ def _statistics(flux, flux_err, mask):
         ratio = np.where(valid, flux[:, ::_SNR_STRIDE] / flux_err[:, ::_SNR_STRIDE], np.inf)
     n_valid_here = np.count_nonzero(valid, axis=1)
     negative = np.count_nonzero(ratio < -3, axis=1) / np.maximum(n_valid_here, 1)
-    snr = np.zeros(len(flux))
+    snr = np.zeros(n_spec)
     for n in np.unique(n_valid_here[n_valid_here > 0]):  # masked pixels are the last ones in order
         rows, half = np.flatnonzero(n_valid_here == n), n // 2
         parted = np.partition(ratio[rows], half, axis=1)

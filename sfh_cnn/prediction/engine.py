@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sfh_cnn.core import build_config
+from sfh_cnn.core import build_config, kernels
 from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.network import from_variables
 from sfh_cnn.photometry import band_matrix
@@ -29,7 +29,7 @@ __all__ = ["Engine"]
 
 #: Spectra that are drawn from together, or reconstructed together; bounds the memory.
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
-#: Spectra that are compared with their models together: few enough for the processor's cache.
+#: Spectra that are compared with their models together where that is not compiled: few enough for the cache.
 _COMPARE_BLOCK = 64
 
 
@@ -221,14 +221,14 @@ class Engine:
         weights, window = self._weights(values), self._window
         rows, position = self._star_spectra.at_rest(weights, scalars["velocity_dispersion"].clamp(min=0.0))
         parts = []
-        for start in range(0, len(position), _COMPARE_BLOCK):
-            part = slice(start, start + _COMPARE_BLOCK)
+        size = _COMPARE_BLOCK if kernels.compiled is None else max(len(position), 1)
+        for start in range(0, len(position), size):
+            part = slice(start, start + size)
             here = [value[part] for value in batch]
             flux, flux_err, mask, _, _, _, calibration = here
             stars = self._star_spectra.seen(rows, position[part], values["velocity"][part], values["a_v"][part])
             mismatch = self._band_check.mismatch(weights[part], values["a_v"][part], stars, here)
-            model, chi2, _ = self._fit(stars, flux, flux_err, mask, calibration)
-            v_flux = torch.where(mask[:, window], model[:, window], flux[:, window]).mean(1)
+            chi2, v_flux = self._fit.compare(stars, flux, flux_err, mask, calibration, window)
             parts.append((chi2, v_flux, mismatch))
         names = ("reduced_chi2", "v_flux", "band_mismatch")
         return {name: torch.cat(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}

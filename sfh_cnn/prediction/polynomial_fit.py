@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from sfh_cnn.core import kernels
+
 from .lines import near_lines
 
 __all__ = ["PolynomialFit"]
@@ -75,3 +77,28 @@ class PolynomialFit:
         residual = data.sub_(model)
         chi2 = torch.linalg.vecdot(weight.mul_(residual), residual) / (used.sum(1) - n_term).clamp(min=1)
         return model, chi2, bend
+
+    def compare(self, model, flux, flux_err, mask, calibration_error, window):
+        """What of a fit is wanted of every spectrum.
+
+        Parameters
+        ----------
+        model, flux, flux_err, mask, calibration_error : Tensor
+            As in a call.
+        window : slice
+            Pixels.
+
+        Returns
+        -------
+        reduced_chi2, window_flux : Tensor, shape (n_spec,)
+            As from a call; mean flux of the pixels in the window, with the model in place of masked ones.
+        """
+        if kernels.compiled is None:
+            model, chi2, _ = self(model, flux, flux_err, mask, calibration_error)
+            return chi2, torch.where(mask[:, window], model[:, window], flux[:, window]).mean(1)
+        n_spec, n_wave = model.shape
+        chi2, window_flux = torch.empty(2, n_spec).unbind(0)
+        given = (model, flux, flux_err, mask, calibration_error, self.off_line, self._polynomials, chi2, window_flux)
+        sizes = (n_spec, n_wave, window.start, window.stop)
+        kernels.compiled.fit(sizes, *(values.contiguous().numpy() for values in given))
+        return chi2, window_flux

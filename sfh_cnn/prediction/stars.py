@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from sfh_cnn.core import kernels
 from sfh_cnn.core.constants import C_KMS
 from sfh_cnn.spectra import broadening_operator
 from sfh_cnn.synthesis import attenuation_curve
@@ -84,6 +85,13 @@ class StarSpectra:
             The outermost pixels may have their neighbours' values.
         """
         n_wave, length = self.n_wave, rows.shape[1]
+        if kernels.compiled is not None:
+            model = torch.empty(len(position), n_wave)
+            given = (rows, position, velocity_kms, a_v, self._pixel_per_kms, self._log2_dust, model)
+            kernels.compiled.seen(
+                (len(position), len(rows), n_wave, _MARGIN), *(values.contiguous().numpy() for values in given)
+            )
+            return model
         whole = (velocity_kms * self._pixel_per_kms[n_wave // 2]).round().clamp_(1 - _MARGIN, _MARGIN - 1)
         whole = whole.nan_to_num_(0.0)  # of spectra without an answer
         # A row that begins elsewhere is shifted by whole pixels; one more at each end, for differences.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from sfh_cnn.core import SFHCNNError, constants, pixel_edges
+from sfh_cnn.core import SFHCNNError, constants, kernels, pixel_edges
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -23,6 +23,7 @@ __all__ = ["redshift_order", "resample_matrix", "resample_spectra", "resample_to
 
 #: An output pixel is used if at least this share of it is covered by good input pixels.
 _MIN_COVERAGE = 0.5
+_LEAST_COVERED = _MIN_COVERAGE - 1e-6  # but for rounding
 
 #: Spectra per block: large enough for numpy, small enough that the temporaries stay in the processor's cache.
 _BLOCK = 64
@@ -116,62 +117,111 @@ def resample_spectra(
     SFHCNNError
         If the shapes do not fit.
     """
-    return _resample(flux, flux_err, mask, *_with_sums(matrix))
-
-
-def _resample(flux, flux_err, mask, matrix, full, width_ratio):
-    """`resample_spectra`, given what else follows from the matrix."""
     flux = np.asarray(flux)
     if flux.ndim != 2 or flux.shape[1] != matrix.shape[1]:
         raise SFHCNNError(f"flux has shape {flux.shape}, the matrix takes (n_spec, {matrix.shape[1]})")
-    if flux_err is not None:
-        flux_err = np.asarray(flux_err)
-        if flux_err.shape != flux.shape:
-            raise SFHCNNError(f"flux_err has shape {flux_err.shape}, flux {flux.shape}; they must agree")
+    if flux_err is not None and np.shape(flux_err) != flux.shape:
+        raise SFHCNNError(f"flux_err has shape {np.shape(flux_err)}, flux {flux.shape}; they must agree")
     if mask is not None:
         mask = np.broadcast_to(np.asarray(mask, dtype=bool), flux.shape)
+    out = _empty(len(flux), matrix.shape[0], flux_err is not None)
+    _resample(flux, flux_err, mask, np.arange(len(flux)), _Operator(matrix), out)
+    return out
 
-    n_spec, n_wave = len(flux), matrix.shape[0]
-    flux_out = np.empty((n_spec, n_wave), dtype=np.float32)
-    err_out = None if flux_err is None else np.empty_like(flux_out)
-    mask_out = np.empty((n_spec, n_wave), dtype=bool)
-    for start in range(0, n_spec, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        # Single precision has enough digits for a mean of a few pixels.
-        values = flux[block].astype(np.float32)
-        bad = ~np.isfinite(values)
-        if mask is not None:
-            bad |= mask[block]
-        if flux_err is not None:
-            unit = _powers_of_two(flux_err[block])[:, np.newaxis]  # keep squares of 1e-20 in range, change no digit
-            errors = np.multiply(flux_err[block], 1 / unit, dtype=np.float32)
-            bad |= ~((errors > 0) & (errors < np.inf))
-        columns = [values] if flux_err is None else [values, errors]
-        any_bad = bad.any()
-        if any_bad:
-            for column in columns:
-                np.copyto(column, 0.0, where=bad)  # 0 * NaN is NaN: bad pixels must be gone before the product
-            columns.append(~bad)
-        if flux_err is not None:
-            errors *= errors
-            errors *= width_ratio
-        # Wavelength runs down the columns now, as the sparse product wants it: one for flux, variance and coverage.
-        n = len(values)
-        stack = np.empty((matrix.shape[1], len(columns) * n), dtype=np.float32)
-        for i, column in enumerate(columns):
-            stack[:, i * n : (i + 1) * n] = column.T
-        stack = matrix @ stack
-        coverage = stack[:, -n:] if any_bad else full
-        covered = coverage > _MIN_COVERAGE - 1e-6
-        weight = covered / np.maximum(coverage, np.float32(0.5 * _MIN_COVERAGE))
-        np.multiply(stack[:, :n].T, weight.T, out=flux_out[block])
-        np.logical_not(covered.T, out=mask_out[block])
-        if flux_err is not None:
-            variance = stack[:, n : 2 * n]
-            np.sqrt(variance, out=variance)
-            variance *= weight
-            np.multiply(variance.T, unit, out=err_out[block])
-    return flux_out, err_out, mask_out
+
+class _Operator:
+    """A matrix and what follows from it, in single precision.
+
+    Attributes
+    ----------
+    matrix : scipy.sparse.csr_array
+    full : ndarray, shape (n_wave,)
+        Covered share of each output pixel.
+    width_ratio : ndarray, shape (n_wave_obs,)
+        Width of each input pixel over that of an output pixel: the column sums, where the grid covers the whole input
+        pixel; the two at the ends take their neighbours'.
+    first, weight : ndarray, shape (n_wave,) and (n_weight, n_wave)
+        The matrix by rows: the first of ``n_weight`` neighbouring input pixels, and their weights.
+    """
+
+    def __init__(self, matrix):
+        n_in = matrix.shape[1]
+        ratio = np.bincount(matrix.indices, weights=matrix.data, minlength=n_in)
+        met = np.flatnonzero(ratio)
+        if len(met) > 2:
+            ratio[met[0]], ratio[met[-1]] = ratio[met[1]], ratio[met[-2]]
+        self.width_ratio = ratio.astype(np.float32)
+        self.full = (matrix @ np.ones(n_in)).astype(np.float32)
+        self.matrix = matrix.astype(np.float32)
+        n_met = np.diff(matrix.indptr)
+        n_weight = max(int(n_met.max(initial=0)), 1)
+        begin = matrix.indices[np.minimum(matrix.indptr[:-1], matrix.nnz - 1)] if matrix.nnz else 0 * n_met
+        self.first = np.minimum(begin, n_in - n_weight).astype(np.int32)
+        self.weight = np.zeros((n_weight, len(n_met)), dtype=np.float32)
+        row = np.repeat(np.arange(len(n_met)), n_met)
+        self.weight[matrix.indices - self.first[row], row] = matrix.data
+
+
+def _empty(n_spec, n_wave, has_err):
+    """Flux, error and mask to be filled."""
+    flux = np.empty((n_spec, n_wave), dtype=np.float32)
+    return flux, np.empty_like(flux) if has_err else None, np.empty((n_spec, n_wave), dtype=bool)
+
+
+def _resample(flux, flux_err, mask, rows, operator, out):
+    """`resample_spectra` of some rows, into the same rows of what `_empty` gave."""
+    if kernels.compiled is None:
+        for start in range(0, len(rows), _BLOCK):
+            _resample_block(flux, flux_err, mask, rows[start : start + _BLOCK], operator, out)
+        return
+    single = flux.dtype.itemsize <= 4 and (flux_err is None or np.asarray(flux_err).dtype.itemsize <= 4)
+    kind = np.float32 if single else np.float64
+    flux = np.ascontiguousarray(flux, dtype=kind)
+    flux_err = None if flux_err is None else np.ascontiguousarray(flux_err, dtype=kind)
+    mask = None if mask is None else np.atleast_2d(np.ascontiguousarray(mask, dtype=bool))
+    o = operator
+    sizes = (*flux.shape, len(rows), len(o.full), 0 if mask is None else len(mask), len(o.weight), flux.itemsize)
+    given = (flux, flux_err, mask, np.ascontiguousarray(rows, dtype=np.int64))
+    kernels.compiled.resample(sizes, *given, o.first, o.weight, o.full, o.width_ratio, _LEAST_COVERED, *out)
+
+
+def _resample_block(flux, flux_err, mask, rows, operator, out):
+    """`_resample` in numpy."""
+    # Single precision has enough digits for a mean of a few pixels.
+    values = flux[rows].astype(np.float32)
+    bad = ~np.isfinite(values)
+    if mask is not None:
+        bad |= np.broadcast_to(mask, flux.shape)[rows]
+    columns = [values]
+    if flux_err is not None:
+        errors = np.asarray(flux_err)[rows]
+        unit = _powers_of_two(errors)[:, np.newaxis]  # keep squares of 1e-20 in range, change no digit
+        errors = np.multiply(errors, 1 / unit, dtype=np.float32)
+        bad |= ~((errors > 0) & (errors < np.inf))
+        columns.append(errors)
+    any_bad = bad.any()
+    if any_bad:
+        for column in columns:
+            np.copyto(column, 0.0, where=bad)  # 0 * NaN is NaN: bad pixels must be gone before the product
+        columns.append(~bad)
+    if flux_err is not None:
+        errors *= errors
+        errors *= operator.width_ratio
+    # Wavelength runs down the columns now, as the sparse product wants it: one for flux, variance and coverage.
+    n, matrix = len(values), operator.matrix
+    stack = np.empty((matrix.shape[1], len(columns) * n), dtype=np.float32)
+    for i, column in enumerate(columns):
+        stack[:, i * n : (i + 1) * n] = column.T
+    stack = matrix @ stack
+    coverage = stack[:, -n:] if any_bad else operator.full[:, np.newaxis]
+    covered = coverage > _LEAST_COVERED
+    weight = covered / np.maximum(coverage, np.float32(0.5 * _MIN_COVERAGE))
+    flux_out, err_out, mask_out = out
+    flux_out[rows] = stack[:, :n].T * weight.T
+    mask_out[rows] = ~covered.T
+    if flux_err is not None:
+        variance = stack[:, n : 2 * n]
+        err_out[rows] = (np.sqrt(variance) * weight).T * unit
 
 
 def _powers_of_two(values):
@@ -180,20 +230,6 @@ def _powers_of_two(values):
     if not np.isfinite(largest).all():
         largest = np.max(np.where(np.isfinite(values), values, 0.0), axis=1)
     return np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0)))).astype(np.float32)
-
-
-def _with_sums(matrix):
-    """A matrix, the covered share of each output pixel, and width of each input pixel over that of an output pixel.
-
-    A column and a row, all in single precision. The column sums are the widths where the grid covers the whole
-    input pixel; the two at the ends take their neighbours'.
-    """
-    covered = matrix @ np.ones(matrix.shape[1])
-    ratio = np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1])
-    met = np.flatnonzero(ratio)
-    if len(met) > 2:
-        ratio[met[0]], ratio[met[-1]] = ratio[met[1]], ratio[met[-2]]
-    return matrix.astype(np.float32), covered[:, np.newaxis].astype(np.float32), ratio.astype(np.float32)
 
 
 def resample_to_grid(
@@ -230,24 +266,21 @@ def resample_to_grid(
     redshift = np.asarray(redshift, dtype=float)
     known = np.flatnonzero(np.isfinite(redshift))
     step = _redshift_step(redshift[known])
+    flux, mask = np.asarray(flux), None if mask is None else np.asarray(mask, dtype=bool)
     if wave_aa.ndim == 1:
         edges = pixel_edges(wave_aa).tobytes()
         steps, group = np.unique(step, return_inverse=True)
-        if len(steps) == 1 and len(known) == n_spec:  # the common case, without a copy
-            return _resample(flux, flux_err, mask, *_matrix_at_step(edges, grid, steps[0]))
         groups = [(edges, value, known[group == i]) for i, value in enumerate(steps)]
     else:
         groups = [(pixel_edges(wave_aa[i]).tobytes(), value, [i]) for i, value in zip(known, step, strict=True)]
-    flux_out = np.zeros((n_spec, grid.n_wave), dtype=np.float32)
-    err_out = None if flux_err is None else np.zeros_like(flux_out)
-    mask_out = np.ones((n_spec, grid.n_wave), dtype=bool)
+    out = _empty(n_spec, grid.n_wave, flux_err is not None)
+    if len(known) < n_spec:
+        for values, blank in zip(out, (0.0, 0.0, True), strict=True):
+            if values is not None:
+                values[~np.isfinite(redshift)] = blank
     for edges, value, rows in groups:
-        parts = (None if part is None else part[rows] for part in (flux, flux_err, mask))
-        out = _resample(*parts, *_matrix_at_step(edges, grid, value))
-        flux_out[rows], mask_out[rows] = out[0], out[2]
-        if err_out is not None:
-            err_out[rows] = out[1]
-    return flux_out, err_out, mask_out
+        _resample(flux, flux_err, mask, np.asarray(rows), _operator_at_step(edges, grid, value), out)
+    return out
 
 
 def _redshift_step(redshift):
@@ -271,6 +304,6 @@ def redshift_order(redshift: np.ndarray) -> np.ndarray | None:
     return None if np.all(step == step[:1]) else np.argsort(step, kind="stable")
 
 
-@functools.lru_cache(maxsize=512)  # about 100 kB each; the velocities of a galaxy come back in every block of its cube
-def _matrix_at_step(edges_bytes, grid, step):
-    return _with_sums(resample_matrix(np.frombuffer(edges_bytes), grid, np.expm1(step * _REDSHIFT_STEP)))
+@functools.lru_cache(maxsize=512)  # about 150 kB each; the velocities of a galaxy come back in every block of its cube
+def _operator_at_step(edges_bytes, grid, step):
+    return _Operator(resample_matrix(np.frombuffer(edges_bytes), grid, np.expm1(step * _REDSHIFT_STEP)))
