@@ -17,7 +17,9 @@ if importlib.util.find_spec("pytest_astropy_header"):
     PYTEST_HEADER_MODULES.update(
         {name: name for name in ("numpy", "scipy", "astropy", "torch", "specutils", "dust_extinction", "photutils")}
     )
-    TESTED_VERSIONS["sfh_cnn"] = __version__
+    from sfh_cnn.core import kernels
+
+    TESTED_VERSIONS["sfh_cnn"] = f"{__version__}, {'without' if kernels.compiled is None else 'with'} compiled kernels"
 
 
 def pytest_addoption(parser):

@@ -1,5 +1,8 @@
 """run_network(): blocks of spectra through the network; rows without data come out as NaN."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -9,9 +12,11 @@ __all__ = ["run_network"]
 _KEPT_BYTES = 31 * 1024**2
 
 
-@torch.inference_mode()
 def run_network(network, device, blocks, compare, n_spec, advance):
     """Predict the good rows; the others come out as NaN.
+
+    With several threads of torch each takes whole blocks, and one thread inside them: nothing waits for anything but
+    the last block, and the numbers are those of one thread.
 
     Parameters
     ----------
@@ -19,8 +24,9 @@ def run_network(network, device, blocks, compare, n_spec, advance):
         `~sfh_cnn.network.SFHNet`, or what does as it does.
     device : torch.device
         Where it is.
-    blocks : iterable
-        Gives rows (ndarray of int) and, for them, the arguments of `SFHNet.forward` as arrays, spectra first.
+    blocks : InputBlocks
+        Its ``parts`` are the blocks; ``take`` gives, for one of them, the numbers of its good rows (ndarray of int) and
+        the arguments of `SFHNet.forward` as arrays, spectra first.
     compare : callable
         Called with the arguments and the outputs of each block, as tensors in main memory; gives more outputs.
     n_spec : int
@@ -36,16 +42,40 @@ def run_network(network, device, blocks, compare, n_spec, advance):
     # By default glibc gives the memory of each block back to the system and fetches it page by page for the next one,
     # which can take as long as the arithmetic. Where a block of this size was once freed, it keeps up to twice as much.
     np.empty(_KEPT_BYTES, dtype=np.uint8)
-    out = {}
-    for rows, arguments in blocks:
+
+    @torch.inference_mode()
+    def predict(part):
+        rows, arguments = blocks.take(part)
         batch = [torch.from_numpy(np.ascontiguousarray(value)) for value in arguments]
         if len(rows):
-            _store(out, rows, _predict(network, device, compare, batch), n_spec)
-        advance(len(rows))
-    if not out:  # nothing to predict: one blank row tells the shapes
+            return rows, _predict(network, device, compare, batch)
+        # One blank row tells the shapes where there is nothing to predict.
         blank = [torch.zeros((1, *value.shape[1:]), dtype=value.dtype) for value in batch]
-        _store(out, slice(0, 0), _predict(network, device, compare, blank), n_spec)
+        return slice(0, 0), {name: value[:0] for name, value in _predict(network, device, compare, blank).items()}
+
+    parts, out = list(blocks.parts()), {}
+    n_thread = min(torch.get_num_threads(), len(parts)) if device.type == "cpu" else 1
+    with _several(n_thread) as each:
+        for part, (rows, outputs) in zip(parts, each(predict, parts), strict=True):
+            _store(out, rows, outputs, n_spec)
+            advance(len(part) if isinstance(part, np.ndarray) else part.stop - part.start)
     return out
+
+
+@contextlib.contextmanager
+def _several(n_thread):
+    """`map`, by several threads of which each has one of torch's."""
+    if n_thread == 1:
+        yield map
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # what threads begin with
+    pool = ThreadPoolExecutor(n_thread)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C the rest is not wanted
+        torch.set_num_threads(before)
 
 
 def _predict(network, device, compare, batch):
@@ -58,5 +88,4 @@ def _store(out, rows, outputs, n_spec):
     for name, value in outputs.items():
         if name not in out:
             out[name] = np.full((n_spec, *value.shape[1:]), np.nan, dtype=np.float32)
-        if not isinstance(rows, slice):
-            out[name][rows] = value.numpy()
+        out[name][rows] = value.numpy()

@@ -18,8 +18,7 @@ _SNR_STRIDE = 4
 class InputBlocks:
     """Inputs of the network for blocks of spectra, each taken from the observed pixels while it is in the cache.
 
-    Iterating yields the rows of the good spectra of a block and the arguments of `SFHNet.forward` for them; it fills
-    ``flags`` and the attributes below.
+    `parts` says which rows go together, and `take` makes the inputs of one such block; several threads may do so.
 
     Parameters
     ----------
@@ -63,21 +62,28 @@ class InputBlocks:
             self.kept = {name: np.empty((n_spec, n_wave), dtype=kind) for name, kind in kinds.items()}
         self._extinction = None if ebv is None else galactic_extinction(spectra.wave_aa)
 
-    def __iter__(self):
+    def parts(self):
+        """The blocks: a slice or an array of rows each."""
         # Spectra of about one redshift go through one matrix: better together.
-        order = redshift_order(self.spectra.redshift)
-        for start in range(0, max(len(self.spectra), 1), self.size):
-            block = slice(start, start + self.size)
-            rows = block if order is None else order[block]
-            flux, flux_err, mask = self._on_grid(rows)
-            level = self._check(rows, flux, flux_err, mask)
-            # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
-            good = (self.flags[rows] & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
-            self.unit[rows] = np.exp2(np.floor(np.log2(np.where(good, level, 1.0))))
-            number = np.arange(len(self.spectra))[rows]
-            if not good.all():
-                number, flux, flux_err, mask = (values[good] for values in (number, flux, flux_err, mask))
-            yield number, self._arguments(number, flux, flux_err, mask)
+        order, n_spec = redshift_order(self.spectra.redshift), len(self.spectra)
+        for start in range(0, max(n_spec, 1), self.size):
+            block = slice(start, min(start + self.size, n_spec))
+            yield block if order is None else order[block]
+
+    def take(self, rows):
+        """The good ones of some rows, and the arguments of `SFHNet.forward` for them.
+
+        Fills ``flags`` and the attributes of these rows.
+        """
+        flux, flux_err, mask = self._on_grid(rows)
+        level = self._check(rows, flux, flux_err, mask)
+        # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
+        good = (self.flags[rows] & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
+        self.unit[rows] = np.exp2(np.floor(np.log2(np.where(good, level, 1.0))))
+        number = np.arange(len(self.spectra))[rows]
+        if not good.all():
+            number, flux, flux_err, mask = (values[good] for values in (number, flux, flux_err, mask))
+        return number, self._arguments(number, flux, flux_err, mask)
 
     def _on_grid(self, rows):
         """Flux, error and mask on the network's pixels."""

@@ -1,18 +1,16 @@
 """A spectrum and its bands as data of unit noise, with what is not wanted left out of all products."""
 
-import functools
-
 import numpy as np
 
 from sfh_cnn.photometry import band_matrix
-from sfh_cnn.synthesis import calibration_curves
+from sfh_cnn.synthesis import CALIBRATION_SLOPE, calibration_modes, calibration_power
 
 from .lines import near_lines
 
 __all__ = ["ObservedSpectrum"]
 
-#: Calibration curves from which the variance of their cosines is measured.
-_N_CURVE = 1000
+#: Slopes of the power of calibration errors that are weighed against each other.
+_SLOPES = np.linspace(*CALIBRATION_SLOPE, 7)
 #: Pixels that are averaged to measure the noise: neighbours share some of it in resampled spectra.
 _BLOCK_PX = 4
 #: Steps by which the kinematics of the models change, and prior widths of both changes, km/s.
@@ -28,9 +26,10 @@ class ObservedSpectrum:
     """One spectrum with its bands and the covariance of its errors.
 
     Gaussian noise of known shape. Part of the covariance: smooth calibration errors, as a Gaussian process of the
-    amplitude given and the power that the training's errors have; velocity and velocity dispersion, to first order
-    around their best values; mismatch between spectrum and bands. Fitted beforehand: one factor on the error bars,
-    from what is left when the spectrum is fitted by any combination of stars.
+    amplitude given whose power is that of the training's errors, weighted by what the spectrum says of it; velocity
+    and velocity dispersion, to first order around their best values; mismatch between spectrum and bands. Fitted
+    beforehand: one factor on the error bars, from what is left when the spectrum is fitted by any combination of
+    stars.
 
     Parameters
     ----------
@@ -75,9 +74,15 @@ class ObservedSpectrum:
         self._inverse_err = np.where(valid, 1.0 / np.where(valid, flux_err, 1.0), 0.0)
         self._flux = np.where(valid, flux, 0.0)
         self.sigma_kms, self.velocity_kms = max(velocity_dispersion, 10.0), velocity
-        modes = _calibration_modes(len(wave_aa), generator.config.observation.calibration_scale_px)
+        modes = calibration_modes(len(wave_aa), generator.config.observation.calibration_scale_px)
+        powers = calibration_power(_SLOPES, len(modes))  # (n_slope, n_mode)
+        amplitude, weight = max(calibration_error, _LEAST_BEND), np.full(len(powers), 1.0 / len(powers))
         for _ in range(_N_KINEMATIC_FIT):
-            stars, tangents = self._fit_stars(modes * max(calibration_error, _LEAST_BEND))
+            curves = np.sqrt(2.0 * weight @ powers)[:, None] * modes
+            stars, tangents, design = self._fit_stars(curves * amplitude)
+            if calibration_error > 0:
+                weight = self._weigh(powers, design, modes * calibration_error * stars)
+        modes = np.sqrt(2.0 * weight @ powers)[:, None] * modes
         self._inverse_err = self._inverse_err / self.error_factor
         self.bases = generator.broadened_bases(redshift, self.sigma_kms, self.velocity_kms)
 
@@ -112,8 +117,8 @@ class ObservedSpectrum:
     def _fit_stars(self, curves):
         """Fit any combination of stars, calibration and kinematics; better kinematics, and the noise factor.
 
-        Returns the stars' spectrum (n_wave,) and its changes with velocity and dispersion (2, n_wave), scaled to
-        their prior widths.
+        Returns the stars' spectrum (n_wave,), its changes with velocity and dispersion (2, n_wave), scaled to
+        their prior widths, and what may be added to the stars at little cost: templates and changes, scaled likewise.
         """
         generator, z = self.generator, self.redshift
         sigma, velocity = self.sigma_kms, self.velocity_kms
@@ -146,7 +151,26 @@ class ObservedSpectrum:
         self.sigma_kms = np.clip(np.sqrt(max(sigma**2 + change * _WIDTH_KMS[1] ** 2, 1.0)), low, 1.2 * high)
         factor = _noise_factor(data - solution @ (design * weight), weight > 0, used)
         self.error_factor = max(factor, 1.0 / generator.config.observation.error_factor)
-        return stars, tangents
+        return stars, tangents, np.concatenate([here / np.sqrt(loose)[:, None], tangents])
+
+    def _weigh(self, powers, design, curves):
+        """Weights (n_slope,) of calibration errors of some powers, from the evidence for each.
+
+        Any combination of the rows of ``design`` with coefficients of order 1 may be part of the spectrum; ``curves``
+        are its cosines.
+        """
+        inverse_err = self._inverse_err / self.error_factor
+        rows = np.concatenate([design, curves]) * inverse_err
+        matrix, vector = rows @ rows.T, rows @ (self._flux * inverse_err)
+        evidence = []
+        for power in powers:
+            scale = np.concatenate([np.ones(len(design)), np.sqrt(2.0 * power)])
+            lower = np.linalg.cholesky(np.eye(len(rows)) + matrix * np.outer(scale, scale))
+            evidence.append(
+                0.5 * np.sum(np.linalg.solve(lower, scale * vector) ** 2) - np.sum(np.log(lower.diagonal()))
+            )
+        weight = np.exp(np.array(evidence) - max(evidence))
+        return weight / weight.sum()
 
 
 def _noise_factor(residual, valid, n_parameter):
@@ -163,14 +187,3 @@ def _ridge(design, data, prior):
     matrix = design @ design.T
     inverse = np.linalg.inv(matrix + np.diag(prior))
     return inverse @ (design @ data), np.trace(inverse @ matrix)
-
-
-@functools.lru_cache(maxsize=4)
-def _calibration_modes(n_wave, shortest_px):
-    """Cosines times the rms that each has in the training's calibration curves of unit amplitude, (n_mode, n_wave)."""
-    n_mode = max(int(n_wave / shortest_px), 1)
-    basis = np.cos(np.pi * np.outer(np.arange(1, n_mode + 1), (np.arange(n_wave) + 0.5) / n_wave))
-    small = 0.01
-    curves = calibration_curves(np.random.default_rng(0), np.full(_N_CURVE, small), n_wave, shortest_px)
-    amplitude = (curves - 1.0) @ basis.T * (2.0 / n_wave / small)
-    return np.sqrt(np.mean(amplitude**2, axis=0))[:, None] * basis

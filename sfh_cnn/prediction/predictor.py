@@ -57,7 +57,8 @@ class SFHPredictor:
     """Star formation and enrichment histories from a released network.
 
     Make one with `pretrained` or `from_file`; a predictor may be used from several threads, and sent to other
-    processes. Those that are forked after one was made use one thread of torch each.
+    processes. Those that are forked after one was made use one thread of torch each. With several threads of torch
+    (``sfh_cnn.conf.threads``, ``torch.set_num_threads``) many spectra are predicted side by side, to the same numbers.
 
     Parameters
     ----------

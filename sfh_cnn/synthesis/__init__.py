@@ -5,12 +5,13 @@ from .attenuation import DUST_LAWS, attenuation_curve
 from .composite import bin_history, library_shares, mass_weights
 from .config import DustPrior, InstrumentConfig, ObservationConfig, SynthesisConfig
 from .generate import MockGenerator, draw_dust
-from .observe import calibration_curves, line_windows
+from .observe import CALIBRATION_SLOPE, calibration_curves, calibration_modes, calibration_power, line_windows
 from .preview import preview
 from .sfh_prior import SFHPrior, draw_mass_fraction, register_sfh_family
 from .training_set import TrainingSet, generate_training_set
 
 __all__ = [
+    "CALIBRATION_SLOPE",
     "DUST_LAWS",
     "DustPrior",
     "InstrumentConfig",
@@ -23,6 +24,8 @@ __all__ = [
     "attenuation_curve",
     "bin_history",
     "calibration_curves",
+    "calibration_modes",
+    "calibration_power",
     "draw_dust",
     "draw_mass_fraction",
     "draw_metallicity",

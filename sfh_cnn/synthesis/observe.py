@@ -10,9 +10,12 @@ import numpy as np
 from sfh_cnn.core.constants import C_KMS
 
 __all__ = [
+    "CALIBRATION_SLOPE",
     "add_band_errors",
     "add_noise",
     "calibration_curves",
+    "calibration_modes",
+    "calibration_power",
     "coverage_mask",
     "draw_masks",
     "emission_lines",
@@ -29,6 +32,45 @@ EMISSION_LINES = (
 )  # fmt: skip
 #: Interstellar Na D absorption, rest-frame window in Angstrom.
 _NA_D_WINDOW_AA = (5880.0, 5906.0)
+#: Range of the slopes with which the power of smooth errors falls with frequency.
+CALIBRATION_SLOPE = (0.2, 2.5)
+
+
+def calibration_modes(n_wave: int, shortest_px: float) -> np.ndarray:
+    """Cosines of which calibration errors are sums.
+
+    Parameters
+    ----------
+    n_wave : int
+        Pixels.
+    shortest_px : float
+        Shortest half wave, pixels.
+
+    Returns
+    -------
+    ndarray, shape (n_mode, n_wave)
+        The longest first: half a wave over the whole range.
+    """
+    mode = np.arange(1, max(int(n_wave / shortest_px), 1) + 1)
+    return np.cos(np.pi * np.outer(mode, (np.arange(n_wave) + 0.5) / n_wave))
+
+
+def calibration_power(slope: np.ndarray, n_mode: int) -> np.ndarray:
+    """Share of each cosine in the variance of a calibration error.
+
+    Parameters
+    ----------
+    slope : ndarray, shape (n_slope,)
+        With which the power falls with frequency, a power law.
+    n_mode : int
+
+    Returns
+    -------
+    ndarray, shape (n_slope, n_mode)
+        Rows sum to 1.
+    """
+    power = np.arange(1, n_mode + 1) ** -np.asarray(slope)[:, None]
+    return power / power.sum(axis=1, keepdims=True)
 
 
 def calibration_curves(rng: np.random.Generator, amplitude: np.ndarray, n_wave: int, shortest_px: float) -> np.ndarray:
@@ -53,12 +95,9 @@ def calibration_curves(rng: np.random.Generator, amplitude: np.ndarray, n_wave: 
     ndarray, shape (n_spec, n_wave), float32
         Factors around 1.
     """
-    n_mode = max(int(n_wave / shortest_px), 1)
-    mode = np.arange(1, n_mode + 1)
-    basis = np.cos(np.pi * np.outer(mode, (np.arange(n_wave) + 0.5) / n_wave)).astype(np.float32)
-    slope = rng.uniform(0.2, 2.5, size=(len(amplitude), 1))
-    power = mode ** (-slope)
-    power /= power.sum(axis=1, keepdims=True)
+    basis = calibration_modes(n_wave, shortest_px).astype(np.float32)
+    n_mode = len(basis)
+    power = calibration_power(rng.uniform(*CALIBRATION_SLOPE, size=len(amplitude)), n_mode)
     draw = rng.standard_normal((len(amplitude), n_mode))
     coefficients = draw * np.sqrt(2 * power) * np.asarray(amplitude)[:, None]
     curves = coefficients.astype(np.float32) @ basis

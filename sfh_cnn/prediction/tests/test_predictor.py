@@ -62,6 +62,7 @@ def test_settings_of_the_user_are_the_defaults(artifact_path, observed, monkeypa
     """Device, threads and batch size come from sfh_cnn.conf, unless an argument says otherwise."""
     sizes, threads = [], []
     monkeypatch.setattr("torch.set_num_threads", threads.append)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads[-1] if threads else 1)
     with conf.set_temp("device", "meta"), pytest.raises(NotImplementedError):
         SFHPredictor.from_file(artifact_path).predict(observed.spectrum(0))
     with conf.set_temp("device", "meta"), conf.set_temp("threads", 1), conf.set_temp("batch_size", 5):
