@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 
 import sfh_cnn
 from sfh_cnn import SFHPredictor
+from sfh_cnn.core import kernels
 from sfh_cnn.network import NetworkConfig, SFHNet
 from sfh_cnn.spectra import open_spectra
 from sfh_cnn.synthesis import MockGenerator, ObservationConfig, SynthesisConfig
@@ -323,6 +324,10 @@ def main():
         if "predict" not in args.skip:
             ours = predict_speed(report, predictor, data)
             shares(report, predictor, data)
+            if kernels.compiled is not None:
+                compiled, kernels.compiled = kernels.compiled, None
+                predict_speed(report, predictor, data, "predict, without compiled kernels")
+                kernels.compiled = compiled
             if torch.cpu._is_avx512_bf16_supported():
                 predict_speed(report, load(args.network, precision="bfloat16"), data, "predict, bfloat16")
             report.add("peak memory so far", [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024], "MB")
