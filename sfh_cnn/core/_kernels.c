@@ -573,7 +573,7 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < n; i++) {
         float *both[2] = {work, work + n_wave};
-        char *to = high_passed + i * n_wave * size, *layed = pairs + i * (n_block + 1) * 2 * px * size;
+        char *to = high_passed + i * n_wave * size, *laid = pairs + i * (n_block + 1) * 2 * px * size;
         if (size == 4)
             both[0] = (float *)to;
         to_valid(mask + i * n_wave, n_wave, work + 2 * n_wave);
@@ -581,12 +581,12 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
                       interpolation, scale[i], floor_, n_block, px, both[0], both[1], work + 3 * n_wave,
                       noise + i * n_block);
         if (size == 4) {
-            lay_out(to, (char *)both[1], n_block, px, 4, layed);
+            lay_out(to, (char *)both[1], n_block, px, 4, laid);
         } else {
             uint16_t *halves = (uint16_t *)(work + 4 * n_wave);
             to_halves(both[0], n_wave, (uint16_t *)to);
             to_halves(both[1], n_wave, halves);
-            lay_out(to, (char *)halves, n_block, px, 2, layed);
+            lay_out(to, (char *)halves, n_block, px, 2, laid);
         }
     }
     Py_END_ALLOW_THREADS
