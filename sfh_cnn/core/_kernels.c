@@ -1,9 +1,9 @@
 /* What numpy and PyTorch do in twenty passes over a block of spectra, in one or two passes over each spectrum.
  *
  * The functions are the compiled twins of Python code that stays the reference and takes over where this module
- * was not compiled: `spectra/resampling.py`, `prediction/blocks.py`, `network/features.py`, `prediction/stars.py` and
- * `prediction/polynomial_fit.py`. Arguments are contiguous arrays whose types `core/kernels.py` sees to; all sizes
- * are checked here, and nothing is read or written beyond them.
+ * was not compiled: in `spectra/resample.py`, `prediction/blocks.py`, `network/packed.py`, `prediction/stars.py` and
+ * `prediction/polynomial_fit.py`. Arguments are contiguous arrays of whose types the callers take care; their sizes are
+ * checked here, and nothing is read or written beyond them.
  */
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One binary for all x86 processors: each function exists for several of them, and the loader chooses. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__)
+/* One binary for all x86 processors: each function exists for several of them, and the loader chooses. Compilers that
+ * cannot do that make one that runs on all. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define FAST __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FAST
@@ -166,7 +167,8 @@ FAST static void to_mask(const float *restrict weight, Py_ssize_t n, uint8_t *re
 }
 
 PyDoc_STRVAR(resample_doc,
-             "resample(flux, flux_err, mask, rows, first, weight, full, ratio, least, out_flux, out_err, out_mask)");
+             "resample((n_spec, n_in, n_rows, n_out, mask_rows, n_weight, size), flux, flux_err, mask, rows, first, "
+             "weight, full, ratio, least, out_flux, out_err, out_mask)");
 static PyObject *resample(PyObject *self, PyObject *args)
 {
     PyObject *flux_, *err_, *mask_, *rows_, *first_, *weight_, *full_, *ratio_, *out_flux_, *out_err_, *out_mask_;
