@@ -32,13 +32,8 @@ enum { MAX_ARRAY = 16, LANES = 16 };
 typedef struct {
     Py_buffer view[MAX_ARRAY];
     int n;
+    float *work;
 } arrays;
-
-static void release(arrays *a)
-{
-    while (a->n > 0)
-        PyBuffer_Release(&a->view[--a->n]);
-}
 
 /* The contents of a contiguous array of n items, NULL with an exception if it is not one. */
 static void *items(arrays *a, PyObject *object, int writable, Py_ssize_t n, Py_ssize_t size, const char *name)
@@ -53,6 +48,22 @@ static void *items(arrays *a, PyObject *object, int writable, Py_ssize_t n, Py_s
         return NULL;
     }
     return n ? view->buf : (void *)view; /* never NULL */
+}
+
+/* Room for n floats, zero at first; NULL with an exception if there is none. */
+static float *room(arrays *a, Py_ssize_t n)
+{
+    a->work = calloc((size_t)n + 1, sizeof(float));
+    return a->work ? a->work : (float *)PyErr_NoMemory();
+}
+
+/* The end of every function: None, or NULL if there is an exception. */
+static PyObject *leave(arrays *a)
+{
+    free(a->work);
+    while (a->n > 0)
+        PyBuffer_Release(&a->view[--a->n]);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 /* Sixteen floats at once, where the compiler does not see by itself that it can. */
@@ -176,8 +187,6 @@ static PyObject *resample(PyObject *self, PyObject *args)
     int n_weight, size;
     float least;
     arrays a = {.n = 0};
-    float *work = NULL;
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnnnnii)OOOOOOOOfOOO", &n_spec, &n_in, &n_rows, &n_out, &mask_rows, &n_weight, &size,
                           &flux_, &err_, &mask_, &rows_, &first_, &weight_, &full_, &ratio_, &least, &out_flux_,
                           &out_err_, &out_mask_))
@@ -212,11 +221,9 @@ static PyObject *resample(PyObject *self, PyObject *args)
             PyErr_SetString(PyExc_ValueError, "first and weight reach beyond the spectrum");
             goto end;
         }
-    work = malloc(sizeof(float) * (3 * n_in + 3 * n_out));
-    if (!work) {
-        PyErr_NoMemory();
+    float *work = room(&a, 3 * n_in + 3 * n_out);
+    if (!work)
         goto end;
-    }
     Py_BEGIN_ALLOW_THREADS
     float *value = work, *variance = value + n_in, *good = variance + n_in, *of_good = good + n_in;
     float *out_weight = of_good + n_out;
@@ -241,11 +248,8 @@ static PyObject *resample(PyObject *self, PyObject *args)
         to_mask(out_weight, n_out, out_mask + row * n_out);
     }
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    free(work);
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 /* ---- what the data alone say ------------------------------------------------------------------------------------ */
@@ -343,8 +347,6 @@ static PyObject *statistics(PyObject *self, PyObject *args)
     PyObject *flux_, *err_, *mask_, *out_;
     Py_ssize_t n, n_wave, stride;
     arrays a = {.n = 0};
-    float *work = NULL;
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnn)OOOO", &n, &n_wave, &stride, &flux_, &err_, &mask_, &out_))
         return NULL;
     const float *flux = items(&a, flux_, 0, n * n_wave, 4, "flux");
@@ -357,11 +359,9 @@ static PyObject *statistics(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "stride must be positive");
         goto end;
     }
-    work = malloc(sizeof(float) * (n_wave + n_wave / stride + 1));
-    if (!work) {
-        PyErr_NoMemory();
+    float *work = room(&a, n_wave + n_wave / stride + 1);
+    if (!work)
         goto end;
-    }
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < n; i++) {
         const float *f = flux + i * n_wave, *e = err + i * n_wave;
@@ -383,11 +383,8 @@ static PyObject *statistics(PyObject *self, PyObject *args)
         to[4] = n_ratio ? n_negative / (double)n_ratio : 0.0;
     }
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    free(work);
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 /* ---- features of the network ------------------------------------------------------------------------------------ */
@@ -424,8 +421,6 @@ static PyObject *block_sums(PyObject *self, PyObject *args)
     PyObject *flux_, *mask_, *total_, *count_;
     Py_ssize_t n, n_block, px;
     arrays a = {.n = 0};
-    float *work = NULL;
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnn)OOOO", &n, &n_block, &px, &flux_, &mask_, &total_, &count_))
         return NULL;
     const float *flux = items(&a, flux_, 0, n * n_block * px, 4, "flux");
@@ -434,22 +429,17 @@ static PyObject *block_sums(PyObject *self, PyObject *args)
     float *count = total ? items(&a, count_, 1, n * n_block, 4, "count") : NULL;
     if (!count)
         goto end;
-    work = malloc(sizeof(float) * n_block * px);
-    if (!work) {
-        PyErr_NoMemory();
+    float *work = room(&a, n_block * px);
+    if (!work)
         goto end;
-    }
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < n; i++) {
         to_valid(mask + i * n_block * px, n_block * px, work);
         sum_blocks(flux + i * n_block * px, work, n_block, px, total + i * n_block, count + i * n_block);
     }
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    free(work);
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 /* A float as its upper half, rounded to nearest, ties to even; finite values only. */
@@ -545,8 +535,6 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
     Py_ssize_t n, n_block, px, size;
     float floor_;
     arrays a = {.n = 0};
-    float *work = NULL;
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnnn)fOOOOOOOOOO", &n, &n_block, &px, &size, &floor_, &flux_, &err_, &mask_, &level_,
                           &count_, &interpolation_, &scale_, &high_passed_, &pairs_, &noise_))
         return NULL;
@@ -567,11 +555,9 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "size must be 2 or 4");
         goto end;
     }
-    work = malloc(sizeof(float) * 5 * n_wave);
-    if (!work) {
-        PyErr_NoMemory();
+    float *work = room(&a, 5 * n_wave);
+    if (!work)
         goto end;
-    }
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < n; i++) {
         float *both[2] = {work, work + n_wave};
@@ -592,11 +578,8 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
         }
     }
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    free(work);
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
@@ -681,8 +664,6 @@ static PyObject *attend(PyObject *self, PyObject *args)
     Py_ssize_t n, n_token, n_head, d;
     float limit;
     arrays a = {.n = 0};
-    float *work = NULL;
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnnn)fOO", &n, &n_token, &n_head, &d, &limit, &qkv_, &out_))
         return NULL;
     const Py_ssize_t width = n_head * d, n_pad = (n_token + 15) / 16 * 16;
@@ -690,11 +671,9 @@ static PyObject *attend(PyObject *self, PyObject *args)
     float *out = qkv ? items(&a, out_, 1, n * n_token * width, 4, "out") : NULL;
     if (!out)
         goto end;
-    work = calloc(n_pad * (d + 1 + TOGETHER), sizeof(float));
-    if (!work) {
-        PyErr_NoMemory();
+    float *work = room(&a, n_pad * (d + 1 + TOGETHER));
+    if (!work)
         goto end;
-    }
     Py_BEGIN_ALLOW_THREADS
     float *here = work, *keys = here + n_pad, *score = keys + d * n_pad;
     for (Py_ssize_t j = 0; j < n_token; j++)
@@ -703,11 +682,8 @@ static PyObject *attend(PyObject *self, PyObject *args)
         attend_one(qkv + i * n_token * 3 * width, n_token, n_head, d, n_pad, limit, here, keys, score,
                    out + i * n_token * width);
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    free(work);
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 /* ---- comparison with the stars that were predicted --------------------------------------------------------------- */
@@ -745,7 +721,6 @@ static PyObject *seen(PyObject *self, PyObject *args)
     PyObject *rows_, *position_, *velocity_, *a_v_, *pixel_, *dust_, *out_;
     Py_ssize_t n, n_row, n_wave, margin;
     arrays a = {.n = 0};
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnnn)OOOOOOO", &n, &n_row, &n_wave, &margin, &rows_, &position_, &velocity_, &a_v_,
                           &pixel_, &dust_, &out_))
         return NULL;
@@ -787,10 +762,8 @@ static PyObject *seen(PyObject *self, PyObject *args)
             shift_near(row - (Py_ssize_t)whole, v, whole, a_v[i], pixel_per_kms, log2_dust, n_wave, to);
     }
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 enum { N_TERM = 5, N_PAIR = N_TERM * (N_TERM + 1) / 2 };
@@ -934,8 +907,6 @@ static PyObject *fit(PyObject *self, PyObject *args)
     PyObject *model_, *flux_, *err_, *mask_, *calibration_, *off_line_, *terms_, *chi2_, *window_;
     Py_ssize_t n, n_wave, first, last;
     arrays a = {.n = 0};
-    float *work = NULL;
-    PyObject *done = NULL;
     if (!PyArg_ParseTuple(args, "(nnnn)OOOOOOOOO", &n, &n_wave, &first, &last, &model_, &flux_, &err_, &mask_,
                           &calibration_, &off_line_, &terms_, &chi2_, &window_))
         return NULL;
@@ -954,11 +925,9 @@ static PyObject *fit(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "the window is not inside the spectrum");
         goto end;
     }
-    work = malloc(sizeof(float) * 5 * n_wave);
-    if (!work) {
-        PyErr_NoMemory();
+    float *work = room(&a, 5 * n_wave);
+    if (!work)
         goto end;
-    }
     Py_BEGIN_ALLOW_THREADS
     float *weight = work, *data = work + n_wave, *fitted = work + 2 * n_wave;
     float *square = work + 3 * n_wave, *cross = work + 4 * n_wave;
@@ -980,11 +949,8 @@ static PyObject *fit(PyObject *self, PyObject *args)
         window[i] = (float)(light / (double)(last - first));
     }
     Py_END_ALLOW_THREADS
-    done = Py_NewRef(Py_None);
 end:
-    free(work);
-    release(&a);
-    return done;
+    return leave(&a);
 }
 
 static PyMethodDef methods[] = {

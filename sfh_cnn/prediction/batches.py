@@ -46,12 +46,7 @@ def run_network(network, device, blocks, compare, n_spec, advance):
     @torch.inference_mode()
     def predict(part):
         rows, arguments = blocks.take(part)
-        batch = [torch.from_numpy(np.ascontiguousarray(value)) for value in arguments]
-        if len(rows):
-            return rows, _predict(network, device, compare, batch)
-        # One blank row tells the shapes where there is nothing to predict.
-        blank = [torch.zeros((1, *value.shape[1:]), dtype=value.dtype) for value in batch]
-        return slice(0, 0), {name: value[:0] for name, value in _predict(network, device, compare, blank).items()}
+        return rows, _predict(network, device, compare, arguments) if len(rows) else {}
 
     parts, out = list(blocks.parts()), {}
     n_thread = min(torch.get_num_threads(), len(parts)) if device.type == "cpu" else 1
@@ -59,6 +54,12 @@ def run_network(network, device, blocks, compare, n_spec, advance):
         for part, (rows, outputs) in zip(parts, each(predict, parts), strict=True):
             _store(out, rows, outputs, n_spec)
             advance(len(part) if isinstance(part, np.ndarray) else part.stop - part.start)
+    if not out:  # nothing to predict: one blank row tells the shapes
+        _, arguments = blocks.take(slice(0, 0))
+        blank = [np.zeros((1, *value.shape[1:]), dtype=value.dtype) for value in arguments]
+        with torch.inference_mode():
+            outputs = _predict(network, device, compare, blank)
+        _store(out, slice(0, 0), {name: value[:0] for name, value in outputs.items()}, n_spec)
     return out
 
 
@@ -78,7 +79,8 @@ def _several(n_thread):
         torch.set_num_threads(before)
 
 
-def _predict(network, device, compare, batch):
+def _predict(network, device, compare, arguments):
+    batch = [torch.from_numpy(np.ascontiguousarray(value)) for value in arguments]
     outputs = network(*[value.to(device) for value in batch])
     outputs = {name: value.cpu() for name, value in outputs.items()}
     return outputs | compare(batch, outputs)

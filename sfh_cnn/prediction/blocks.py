@@ -160,7 +160,7 @@ def _statistics(flux, flux_err, mask):
         span = np.where(n_valid > 0, last - first, 0)
         level = (flux * valid).sum(axis=1).astype(float) / some
     valid = ~mask[:, ::_SNR_STRIDE]
-    with np.errstate(divide="ignore", invalid="ignore"):  # of masked pixels
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of masked pixels, and of tiny errors
         ratio = np.where(valid, flux[:, ::_SNR_STRIDE] / flux_err[:, ::_SNR_STRIDE], np.inf)
     n_valid_here = np.count_nonzero(valid, axis=1)
     negative = np.count_nonzero(ratio < -3, axis=1) / np.maximum(n_valid_here, 1)

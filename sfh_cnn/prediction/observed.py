@@ -51,8 +51,8 @@ class ObservedSpectrum:
     bases : tuple of ndarray
         Young and old stars with the kinematics found, for `~sfh_cnn.synthesis.MockGenerator.spectra`.
     band_matrix : ndarray, shape (n_coarse, n_band)
-    error_factor, sigma_kms, velocity_kms : float
-        What was fitted.
+    error_factor, sigma_kms, velocity_kms, calibration_slope : float
+        What was fitted; the slope is that of the power of the calibration errors, a mean over its evidence.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class ObservedSpectrum:
             stars, tangents, design = self._fit_stars(curves * amplitude)
             if calibration_error > 0:
                 weight = self._weigh(powers, design, modes * calibration_error * stars)
+        self.calibration_slope = float(weight @ _SLOPES)
         modes = np.sqrt(2.0 * weight @ powers)[:, None] * modes
         self._inverse_err = self._inverse_err / self.error_factor
         self.bases = generator.broadened_bases(redshift, self.sigma_kms, self.velocity_kms)

@@ -125,7 +125,7 @@ def resample_spectra(
     if mask is not None:
         mask = np.broadcast_to(np.asarray(mask, dtype=bool), flux.shape)
     out = _empty(len(flux), matrix.shape[0], flux_err is not None)
-    _resample(flux, flux_err, mask, np.arange(len(flux)), _Operator(matrix), out)
+    _resample(*_contiguous(flux, flux_err, mask), np.arange(len(flux)), _Operator(matrix), out)
     return out
 
 
@@ -168,19 +168,24 @@ def _empty(n_spec, n_wave, has_err):
     return flux, np.empty_like(flux) if has_err else None, np.empty((n_spec, n_wave), dtype=bool)
 
 
+def _contiguous(flux, flux_err, mask):
+    """The arrays as the compiled kernel takes them: flux and errors of one type, (n_spec, n_wave_obs) in memory."""
+    if kernels.compiled is None:
+        return flux, flux_err, mask
+    arrays = [np.asarray(array) for array in (flux, flux_err) if array is not None]
+    kind = np.float32 if all(array.dtype.itemsize <= 4 for array in arrays) else np.float64
+    flux, flux_err = (None if array is None else np.ascontiguousarray(array, dtype=kind) for array in (flux, flux_err))
+    return flux, flux_err, None if mask is None else np.atleast_2d(np.ascontiguousarray(mask, dtype=bool))
+
+
 def _resample(flux, flux_err, mask, rows, operator, out):
-    """`resample_spectra` of some rows, into the same rows of what `_empty` gave."""
+    """`resample_spectra` of some rows of what `_contiguous` gave, into the same rows of what `_empty` gave."""
     if kernels.compiled is None:
         for start in range(0, len(rows), _BLOCK):
             _resample_block(flux, flux_err, mask, rows[start : start + _BLOCK], operator, out)
         return
-    single = flux.dtype.itemsize <= 4 and (flux_err is None or np.asarray(flux_err).dtype.itemsize <= 4)
-    kind = np.float32 if single else np.float64
-    flux = np.ascontiguousarray(flux, dtype=kind)
-    flux_err = None if flux_err is None else np.ascontiguousarray(flux_err, dtype=kind)
-    mask = None if mask is None else np.atleast_2d(np.ascontiguousarray(mask, dtype=bool))
-    o = operator
-    sizes = (*flux.shape, len(rows), len(o.full), 0 if mask is None else len(mask), len(o.weight), flux.itemsize)
+    o, n_mask = operator, 0 if mask is None else len(mask)
+    sizes = (*flux.shape, len(rows), len(o.full), n_mask, len(o.weight), flux.itemsize)
     given = (flux, flux_err, mask, np.ascontiguousarray(rows, dtype=np.int64))
     kernels.compiled.resample(sizes, *given, o.first, o.weight, o.full, o.width_ratio, _LEAST_COVERED, *out)
 
@@ -188,7 +193,7 @@ def _resample(flux, flux_err, mask, rows, operator, out):
 def _resample_block(flux, flux_err, mask, rows, operator, out):
     """`_resample` in numpy."""
     # Single precision has enough digits for a mean of a few pixels.
-    values = flux[rows].astype(np.float32)
+    values = flux[rows].astype(np.float32, copy=False)  # chosen by numbers: a copy already
     bad = ~np.isfinite(values)
     if mask is not None:
         bad |= np.broadcast_to(mask, flux.shape)[rows]
@@ -278,8 +283,9 @@ def resample_to_grid(
         for values, blank in zip(out, (0.0, 0.0, True), strict=True):
             if values is not None:
                 values[~np.isfinite(redshift)] = blank
+    arrays = _contiguous(flux, flux_err, mask)
     for edges, value, rows in groups:
-        _resample(flux, flux_err, mask, np.asarray(rows), _operator_at_step(edges, grid, value), out)
+        _resample(*arrays, np.asarray(rows), _operator_at_step(edges, grid, value), out)
     return out
 
 

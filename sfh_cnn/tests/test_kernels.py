@@ -28,16 +28,11 @@ FLUX = st.sampled_from([1.0, 1.5, 0.3, -2.0, 0.0, 1e-20, 3e20, np.nan, np.inf, -
 ERR = st.sampled_from([0.1, 0.2, 1e-19, 0.0, -1.0, np.nan, np.inf])
 
 
-def in_python(monkeypatch):
-    """From here on without the kernels."""
-    monkeypatch.setattr(kernels, "compiled", None)
-
-
 def both(function, *args):
     """What a function gives with the kernels, and without them."""
     compiled = function(*args)
     with pytest.MonkeyPatch.context() as patch:
-        in_python(patch)
+        patch.setattr(kernels, "compiled", None)
         return compiled, function(*args)
 
 
@@ -92,6 +87,7 @@ def test_statistics(seed, odd, length):
     flux, err, mask = rows_of(rng, 4, length, odd)
     with np.errstate(all="ignore"):
         flux, err = (np.nan_to_num(values.astype(np.float32), posinf=1e6, neginf=-1e6) for values in (flux, err))
+    err = np.maximum(err, 1e-30)  # as they come out of the resampling
     compiled, plain = both(blocks._statistics, flux, err, mask)
     for i, name in enumerate(("n_valid", "span", "level", "snr", "negative")):
         assert_allclose(compiled[i], plain[i], rtol=1e-5, atol=1e-5 * np.abs(flux).max(), err_msg=name)
@@ -141,7 +137,7 @@ def test_the_packed_network(layers, precision):
         assert_allclose(compiled[name], value, rtol=0, atol=tolerance * float(value.abs().max()), err_msg=name)
 
 
-def test_stars_far_and_near(monkeypatch):
+def test_stars_far_and_near():
     """Shifts by less and by more than pixels, to both sides, and none where there is no answer."""
     predictor = SFHPredictor.pretrained()
     stars = predictor.engine._star_spectra
@@ -168,7 +164,7 @@ def test_fit(seed, odd, length):
     calibration = torch.tensor([0.0, 0.01, 0.03, 0.1])
 
     def compare():
-        return fit.compare(values[0].clone(), *values[1:], torch.from_numpy(mask), calibration, slice(3, 17))
+        return fit.compare(values[0].clone(), *values[1:], torch.from_numpy(mask), calibration, slice(90, 110))
 
     compiled, plain = both(compare)
     for out, expected, name in zip(compiled, plain, ("chi2", "window"), strict=True):

@@ -1,5 +1,7 @@
 """Observed spectra: what their covariance forgives, how the noise is measured, how the kinematics are found."""
 
+import copy
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -7,7 +9,7 @@ from numpy.testing import assert_allclose
 from sfh_cnn.photometry import band_matrix
 from sfh_cnn.prediction.observed import ObservedSpectrum
 from sfh_cnn.prediction.replay import ReplayedPrior
-from sfh_cnn.synthesis import calibration_curves, draw_dust
+from sfh_cnn.synthesis import calibration_curves, calibration_modes, calibration_power, draw_dust
 from sfh_cnn.tests.small import small_generator
 
 REDSHIFT, SIGMA_KMS, VELOCITY_KMS = 0.01, 120.0, 20.0
@@ -103,3 +105,18 @@ def test_the_velocity_is_found():
     observed = Mock(snr=100.0, seed=3).observed(sigma_kms=160.0, velocity_kms=-20.0)
     assert abs(observed.velocity_kms - VELOCITY_KMS) < 30 < abs(-20.0 - VELOCITY_KMS)
     assert observed.sigma_kms < 160.0
+
+
+@pytest.mark.parametrize(("slope", "low", "high"), [(0.2, 0.2, 1.0), (2.5, 1.7, 2.5)])
+def test_the_power_of_smooth_errors_is_what_the_spectrum_shows(slope, low, high):
+    """Wiggles on short scales and a mere bend, of the same rms, are told apart at high S/N."""
+    mock = Mock(snr=200.0)
+    modes = calibration_modes(len(mock.flux), 25.0)
+    rng = np.random.default_rng(6)
+    found = []
+    for _ in range(3):
+        coefficients = rng.standard_normal(len(modes)) * np.sqrt(2 * calibration_power([slope], len(modes))[0])
+        bent = copy.copy(mock)
+        bent.flux = mock.flux * (1 + 0.03 * coefficients @ modes)
+        found.append(bent.observed(calibration_error=0.03).calibration_slope)
+    assert low <= np.median(found) <= high
