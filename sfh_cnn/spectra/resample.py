@@ -125,7 +125,8 @@ def resample_spectra(
     if mask is not None:
         mask = np.broadcast_to(np.asarray(mask, dtype=bool), flux.shape)
     out = _empty(len(flux), matrix.shape[0], flux_err is not None)
-    _resample(*_contiguous(flux, flux_err, mask), np.arange(len(flux)), _Operator(matrix), out)
+    arrays = _contiguous(flux, flux_err, mask)
+    _resample(arrays, np.arange(len(flux)), _Operator(matrix), out)
     return out
 
 
@@ -178,8 +179,9 @@ def _contiguous(flux, flux_err, mask):
     return flux, flux_err, None if mask is None else np.atleast_2d(np.ascontiguousarray(mask, dtype=bool))
 
 
-def _resample(flux, flux_err, mask, rows, operator, out):
+def _resample(arrays, rows, operator, out):
     """`resample_spectra` of some rows of what `_contiguous` gave, into the same rows of what `_empty` gave."""
+    flux, flux_err, mask = arrays
     if kernels.compiled is None:
         for start in range(0, len(rows), _BLOCK):
             _resample_block(flux, flux_err, mask, rows[start : start + _BLOCK], operator, out)
@@ -285,7 +287,7 @@ def resample_to_grid(
                 values[~np.isfinite(redshift)] = blank
     arrays = _contiguous(flux, flux_err, mask)
     for edges, value, rows in groups:
-        _resample(*arrays, np.asarray(rows), _operator_at_step(edges, grid, value), out)
+        _resample(arrays, np.asarray(rows), _operator_at_step(edges, grid, value), out)
     return out
 
 
