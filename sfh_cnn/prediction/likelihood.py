@@ -49,14 +49,61 @@ class HistoryLikelihood:
 
     Parameters
     ----------
-    observed : ObservedSpectrum
+    observed : list of ObservedSpectrum
+        The same data to be compared with stars of several velocity dispersions.
     terms : DustTerms
     sample : tuple
         History and dust of a few hundred draws of the prior.
     """
 
     def __init__(self, observed, terms, sample):
-        self._terms = terms
+        self._each = [_AtDispersion(one, terms, sample) for one in observed]
+
+    def __call__(self, young, old, cloud, dispersion):
+        """Log likelihoods, up to a constant.
+
+        Parameters
+        ----------
+        young, old : ndarray
+            From `stellar_states`.
+        cloud : ndarray of int, shape (n,)
+            Position of the birth clouds in `DustTerms.cloud_factor`.
+        dispersion : ndarray of int, shape (n,)
+            Position of the velocity dispersion in ``observed``.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
+        out = np.empty(len(cloud))
+        for rows, here in self._parts(dispersion):
+            out[rows] = here(young[rows], old[rows], cloud[rows])
+        return out
+
+    def draw_dust(self, young, old, cloud, dispersion, rng):
+        """Draw dust from its posterior given each history.
+
+        Returns
+        -------
+        law : ndarray of int, shape (n,)
+        a_v, extra : ndarray, shape (n,)
+            As from `~sfh_cnn.synthesis.draw_dust`.
+        """
+        law, a_v, extra = np.empty(len(cloud), dtype=int), np.empty(len(cloud)), np.empty(len(cloud))
+        for rows, here in self._parts(dispersion):
+            law[rows], a_v[rows], extra[rows] = here.draw_dust(young[rows], old[rows], cloud[rows], rng)
+        return law, a_v, extra
+
+    def _parts(self, dispersion):
+        for value in np.unique(dispersion):
+            yield np.flatnonzero(dispersion == value), self._each[value]
+
+
+class _AtDispersion:
+    """As `HistoryLikelihood`, for stars of one velocity dispersion."""
+
+    def __init__(self, observed, terms, sample):
+        self._terms, self._constant = terms, -0.5 * observed.log_determinant
         frame, self._length = _frame(observed, observed.models(*sample).astype(float))
         grid, n_wave = observed.generator.grid, len(observed.generator.wave_aa)
         fine, coarse = frame[:n_wave] * observed.weight[:n_wave, None], frame[n_wave:] * observed.weight[n_wave:, None]
@@ -73,39 +120,18 @@ class HistoryLikelihood:
         self._old = project(observed.bases[1], grid.coarse_old.basis)
 
     def __call__(self, young, old, cloud):
-        """Log likelihoods, up to a constant.
-
-        Parameters
-        ----------
-        young, old : ndarray
-            From `stellar_states`.
-        cloud : ndarray of int, shape (n,)
-            Position of the birth clouds in `DustTerms.cloud_factor`.
-
-        Returns
-        -------
-        ndarray, shape (n,)
-        """
         out = np.empty(len(cloud))
         for rows in _blocks(cloud):
             share = self._share(cloud[rows[0]])
             along, across = self._light(young[rows], old[rows], cloud[rows[0]])
             peak, lowest = self._search(along, across, share)
-            out[rows] = -0.5 * lowest
+            out[rows] = self._constant - 0.5 * lowest
             near = np.flatnonzero(lowest < lowest.min() + _HOPELESS)
             _, log_mass = self._integrand(along[near], across[near], share, peak[near])
-            out[rows[near]] = logsumexp(log_mass, axis=(1, 2))
+            out[rows[near]] = self._constant + logsumexp(log_mass, axis=(1, 2))
         return out
 
     def draw_dust(self, young, old, cloud, rng):
-        """Draw dust from its posterior given each history.
-
-        Returns
-        -------
-        law : ndarray of int, shape (n,)
-        a_v, extra : ndarray, shape (n,)
-            As from `~sfh_cnn.synthesis.draw_dust`.
-        """
         law, a_v = np.empty(len(cloud), dtype=int), np.empty(len(cloud))
         for rows in _blocks(cloud):
             share = self._share(cloud[rows[0]])

@@ -1,5 +1,7 @@
 """A spectrum and its bands as data of unit noise, with what is not wanted left out of all products."""
 
+import copy
+
 import numpy as np
 
 from sfh_cnn.photometry import band_matrix
@@ -26,10 +28,10 @@ class ObservedSpectrum:
     """One spectrum with its bands and the covariance of its errors.
 
     Gaussian noise of known shape. Part of the covariance: smooth calibration errors, as a Gaussian process of the
-    amplitude given whose power is that of the training's errors, weighted by what the spectrum says of it; velocity
-    and velocity dispersion, to first order around their best values; mismatch between spectrum and bands. Fitted
-    beforehand: one factor on the error bars, from what is left when the spectrum is fitted by any combination of
-    stars.
+    amplitude given whose power is that of the training's errors, weighted by what the spectrum says of it; velocity,
+    to first order around its best value; mismatch between spectrum and bands. Fitted beforehand: one factor on the
+    error bars, from what is left when the spectrum is fitted by any combination of stars. The velocity dispersion is
+    the caller's: lines that are sharper or broader look like other metallicities, and not to first order.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ class ObservedSpectrum:
         In the same unit; NaN where missing.
     redshift, calibration_error : float
     velocity_dispersion, velocity : float
-        First guesses, km/s.
+        First guesses, km/s, for what is fitted beforehand.
 
     Attributes
     ----------
@@ -53,6 +55,8 @@ class ObservedSpectrum:
     band_matrix : ndarray, shape (n_coarse, n_band)
     error_factor, sigma_kms, velocity_kms, calibration_slope : float
         What was fitted; the slope is that of the power of the calibration errors, a mean over its evidence.
+    log_determinant : float
+        Of the covariance of the data over their noise.
     """
 
     def __init__(
@@ -85,26 +89,54 @@ class ObservedSpectrum:
         self.calibration_slope = float(weight @ _SLOPES)
         modes = np.sqrt(2.0 * weight @ powers)[:, None] * modes
         self._inverse_err = self._inverse_err / self.error_factor
-        self.bases = generator.broadened_bases(redshift, self.sigma_kms, self.velocity_kms)
 
         # Everything smooth that may be added to a model: data = level * model + noise + nuisance.
         curves = modes * calibration_error * stars if calibration_error > 0 else modes[:0]
-        nuisance = np.concatenate([curves, tangents])  # (n_nuisance, n_wave)
+        self._smooth, self._tangents = curves, tangents
         config = generator.config.observation
         bands = generator.config.instrument.bands
         has = np.isfinite(band_flux) & (band_flux_err > 0)
         self.band_matrix = band_matrix(generator.grid.coarse_wave_aa, bands, redshift).astype(np.float32)
         band_flux = np.where(has, band_flux, 0.0)
-        grey, zero_point = (share * band_flux for share in config.band_mismatch(calibration_error))
+        self._grey, zero_point = (share * band_flux for share in config.band_mismatch(calibration_error))
         band_err = np.hypot(np.where(has, band_flux_err, 1.0), zero_point)
-        inverse_err = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
-        nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), len(bands)))], axis=1)
-        nuisance = np.concatenate([nuisance, np.concatenate([np.zeros(len(wave_aa)), grey])[None]]) * inverse_err
+        self.weight = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
+        # The prior of the velocity has its middle at 0, the tangent at what was fitted.
+        self.data = np.concatenate([self._flux + tangents[0] * self.velocity_kms / _WIDTH_KMS[0], band_flux])
+        self.data *= self.weight
+        self._set_dispersion(self.sigma_kms, _WIDTH_KMS[1] ** 2)
+
+    def with_dispersion(self, sigma_kms, width_kms=0.0):
+        """The same data, to be compared with stars of another velocity dispersion.
+
+        Parameters
+        ----------
+        sigma_kms : float
+        width_kms : float, optional
+            Range of dispersions around it that it stands for.
+
+        Returns
+        -------
+        ObservedSpectrum
+        """
+        other = copy.copy(self)
+        other._set_dispersion(sigma_kms, (2.0 * sigma_kms * width_kms + width_kms**2) / np.sqrt(12.0))
+        return other
+
+    def _set_dispersion(self, sigma_kms, width_kms2):
+        """Stars of a dispersion whose square has a standard deviation."""
+        self.sigma_kms = sigma_kms
+        self.bases = self.generator.broadened_bases(self.redshift, sigma_kms, self.velocity_kms)
+        change = self._tangents[1:] * width_kms2 / _WIDTH_KMS[1] ** 2
+        nuisance = np.concatenate([self._smooth, self._tangents[:1], change])  # (n_nuisance, n_wave)
+        n_band = len(self._grey)
+        nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), n_band))], axis=1)
+        grey = np.concatenate([np.zeros(len(self._flux)), self._grey])
+        nuisance = np.concatenate([nuisance, grey[None]]) * self.weight
         # Woodbury: with noise of unit variance the inverse covariance is 1 - P P^T, P = U L^-T, L L^T = 1 + U^T U.
         lower = np.linalg.cholesky(np.eye(len(nuisance)) + nuisance @ nuisance.T)
         self._project = np.linalg.solve(lower, nuisance).T  # (n_data, n_nuisance)
-        self.weight = inverse_err
-        self.data = np.concatenate([self._flux, band_flux]) * inverse_err
+        self.log_determinant = 2.0 * np.sum(np.log(lower.diagonal()))
 
     def by_inverse_covariance(self, vectors):
         """Columns (n_data, n) multiplied by the inverse covariance of the errors."""

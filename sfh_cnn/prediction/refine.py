@@ -27,6 +27,10 @@ N_DRAW = 1000
 _MIN_SAMPLE_SIZE, _MAX_CHI2 = 20, 1.2
 #: Medians further apart than this times the network's 95 per cent interval, from the middle to its end, disagree.
 _FAR = 1.5
+#: Velocity dispersions, over twice the network's 95 per cent interval.
+_N_DISPERSION = 10
+#: Least distance of the outermost ones from the network's median, km/s.
+_LEAST_REACH_KMS = 20.0
 #: Light of young stars, relative to that of old ones, that no dust makes a difference to.
 _DARK = 1e-5
 #: Histories made at a time, and those that span the space of spectra.
@@ -84,7 +88,9 @@ class Refiner:
         young, old = stellar_states(self.generator.grid, self.prior(numbers))
         # Birth clouds around next to no stars change nothing, and cost time.
         shining = np.abs(young).sum(axis=1) > _DARK * np.abs(old).sum(axis=1)
-        return young, old, np.where(shining, self.terms.cloud(*numbers[:, -N_FREE:].T), 0)
+        *of_cloud, of_dispersion = numbers[:, -N_FREE:].T
+        cloud = np.where(shining, self.terms.cloud(*of_cloud), 0)
+        return young, old, cloud, np.minimum((of_dispersion * _N_DISPERSION).astype(int), _N_DISPERSION - 1)
 
     def refine(self, result, seed=0, progress_bar=None):
         """Replace the network's posterior by the exact one, spectrum by spectrum.
@@ -146,7 +152,10 @@ class Refiner:
             float(arrays["q_velocity_dispersion"][row, middle]),
             float(arrays["q_velocity"][row, middle]),
         )
-        likelihood = HistoryLikelihood(observed, self.terms, self.sample)
+        width, nodes = self._dispersions(arrays["q_velocity_dispersion"][row])
+        likelihood = HistoryLikelihood(
+            [observed.with_dispersion(sigma_kms, width) for sigma_kms in nodes], self.terms, self.sample
+        )
         numbers = np.concatenate(list(self._start_blocks())).reshape(_N_ISLAND, _N_START, -1)
         start = Population(numbers, likelihood(*self._start_states).reshape(numbers.shape[:2]))
         numbers, log_likelihood = temper(
@@ -167,6 +176,15 @@ class Refiner:
         history, draws = ({key: value[chosen] for key, value in each.items()} for each in (history, draws))
         draws |= self._mass_to_light(history, tuple(part[chosen] for part in dust), observed)
         return draws, size, -2.0 * log_likelihood.max() / np.count_nonzero(observed.weight)
+
+    def _dispersions(self, quantiles):
+        """Distance of neighbouring velocity dispersions, km/s, and these; together they stand for their prior."""
+        lowest, highest = self.generator.config.observation.velocity_dispersion_range_kms
+        middle = quantiles[len(quantiles) // 2]
+        reach = max(2.0 * max(quantiles[-1] - middle, middle - quantiles[0]), _LEAST_REACH_KMS)
+        low, high = np.clip([middle - reach, middle + reach], lowest, highest)
+        edges = np.linspace(*((low, high) if high > low else (lowest, highest)), _N_DISPERSION + 1)
+        return edges[1] - edges[0], 0.5 * (edges[1:] + edges[:-1])
 
     def _draws(self, history, dust):
         """What `SFHResult` calls draws, but for the mass-to-light ratios."""

@@ -19,7 +19,7 @@ _N_PROBE = 48
 #: Rows whose first number differs by less are taken to make the same choice by it.
 _SAME_CHOICE = 1e-3
 #: Numbers that no history uses, the last of each row.
-N_FREE = 2
+N_FREE = 3
 #: Numbers that no family needs more of.
 _WIDTH = 2000
 

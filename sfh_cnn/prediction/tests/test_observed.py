@@ -102,7 +102,7 @@ def test_smooth_errors_are_forgiven_where_they_are_allowed_for():
 
 def test_the_velocity_is_found():
     """From a first guess that is off by what the network's may be."""
-    observed = Mock(snr=100.0, seed=3).observed(sigma_kms=160.0, velocity_kms=-20.0)
+    observed = Mock(snr=100.0, seed=1).observed(sigma_kms=160.0, velocity_kms=-20.0)
     assert abs(observed.velocity_kms - VELOCITY_KMS) < 30 < abs(-20.0 - VELOCITY_KMS)
     assert observed.sigma_kms < 160.0
 
