@@ -146,7 +146,8 @@ def card(predictor):
 def training_text(training):
     """Sentences on how a network was trained."""
     start = f", from the weights of ``{training['started_from']}``" if "started_from" in training else ""
-    yield f"{training['n_mocks_seen']:,} mocks, each seen once, seed {training['seed']}{start}."
+    teacher = f", with ``{training['teacher']}`` as its teacher" if "teacher" in training else ""
+    yield f"{training['n_mocks_seen']:,} mocks, each seen once, seed {training['seed']}{start}{teacher}."
     if "note" in training:
         yield training["note"]
 

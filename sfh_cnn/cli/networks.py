@@ -36,9 +36,10 @@ _n_mocks = click.option(
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--init-from", metavar="NAME|FILE", help="Released network to start from.")
+@click.option("--teacher", metavar="NAME|FILE", help="Released network from whose answers to learn, too.")
 @click.option("--data", type=click.Path(), metavar="FOLDER", help="Train on a set that 'synthesize' made.")
 @common("threads", "library", "json")
-def train(config_file, preset, folder, resume, init_from, data, threads, library_paths, as_json):
+def train(config_file, preset, folder, resume, init_from, teacher, data, threads, library_paths, as_json):
     """Train a network; a run that was interrupted goes on with --resume.
 
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
@@ -52,17 +53,20 @@ def train(config_file, preset, folder, resume, init_from, data, threads, library
     if not (config_file or preset):
         raise click.UsageError("give --config, --preset or both")
     config = training.load_run_config(config_file, preset)
-    start = None
-    if init_from:
-        artifact = _artifact(init_from)
-        start, name = artifact.network.state_dict(), f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
-        config = dataclasses.replace(config, training=dataclasses.replace(config.training, started_from=name))
+    networks = {}
+    for role, source in (("started_from", init_from), ("teacher", teacher)):
+        networks[role] = None
+        if source:
+            artifact = _artifact(source)
+            networks[role], name = artifact.network, f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
+            config = dataclasses.replace(config, training=dataclasses.replace(config.training, **{role: name}))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it recommends products
     training.train(
         config,
         folder,
         resume=resume,
-        init_from=start,
+        init_from=networks["started_from"],
+        teacher=networks["teacher"],
         libraries=read_libraries(config.synthesis.libraries, library_paths),
         n_thread=threads,
         progress_bar=sys.stderr.isatty(),
@@ -199,6 +203,7 @@ def _print_card(predictor):
             for name in (
                 "seed",
                 "started_from",
+                "teacher",
                 "n_steps",
                 "n_mocks_seen",
                 "n_distinct",

@@ -543,18 +543,41 @@ static void lay_out(const char *high_passed, const char *precision, Py_ssize_t n
     }
 }
 
-PyDoc_STRVAR(high_pass_doc, "high_pass((n, n_block, block_px, size), floor, flux, flux_err, mask, level, count, "
-                            "interpolation, scale, high_passed, pairs, noise)");
+/* Means of so many neighbours. */
+INLINE void means_of(const float *restrict from, Py_ssize_t n, const Py_ssize_t together, float *restrict to)
+{
+    for (Py_ssize_t j = 0; j < n; j++) {
+        float sum = 0.0f;
+        for (Py_ssize_t k = 0; k < together; k++)
+            sum += from[j * together + k];
+        to[j] = sum / (float)together;
+    }
+}
+
+FAST static void means(const float *from, Py_ssize_t n, Py_ssize_t together, float *to)
+{
+    if (together == 2)
+        means_of(from, n, 2, to);
+    else
+        means_of(from, n, together, to);
+}
+
+PyDoc_STRVAR(high_pass_doc, "high_pass((n, n_block, block_px, together, size), floor, flux, flux_err, mask, level, "
+                            "count, interpolation, scale, coarse, pairs, noise)");
 static PyObject *high_pass(PyObject *self, PyObject *args)
 {
-    PyObject *flux_, *err_, *mask_, *level_, *count_, *interpolation_, *scale_, *high_passed_, *pairs_, *noise_;
-    Py_ssize_t n, n_block, px, size;
+    PyObject *flux_, *err_, *mask_, *level_, *count_, *interpolation_, *scale_, *coarse_, *pairs_, *noise_;
+    Py_ssize_t n, n_block, px, together, size;
     float floor_;
     arrays a = {.n = 0};
-    if (!PyArg_ParseTuple(args, "(nnnn)fOOOOOOOOOO", &n, &n_block, &px, &size, &floor_, &flux_, &err_, &mask_, &level_,
-                          &count_, &interpolation_, &scale_, &high_passed_, &pairs_, &noise_))
+    if (!PyArg_ParseTuple(args, "(nnnnn)fOOOOOOOOOO", &n, &n_block, &px, &together, &size, &floor_, &flux_, &err_, &mask_,
+                          &level_, &count_, &interpolation_, &scale_, &coarse_, &pairs_, &noise_))
         return NULL;
-    const Py_ssize_t n_wave = n_block * px;
+    if (together < 1) {
+        PyErr_SetString(PyExc_ValueError, "together must be positive");
+        return NULL;
+    }
+    const Py_ssize_t n_wave = n_block * px, n_coarse = n_wave / together;
     const float *flux = items(&a, flux_, 0, n * n_wave, 4, "flux");
     const float *err = flux ? items(&a, err_, 0, n * n_wave, 4, "flux_err") : NULL;
     const uint8_t *mask = err ? items(&a, mask_, 0, n * n_wave, 1, "mask") : NULL;
@@ -562,8 +585,8 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
     const float *count = level ? items(&a, count_, 0, n * n_block, 4, "count") : NULL;
     const float *interpolation = count ? items(&a, interpolation_, 0, 3 * px, 4, "interpolation") : NULL;
     const float *scale = interpolation ? items(&a, scale_, 0, n, 4, "scale") : NULL;
-    char *high_passed = scale ? items(&a, high_passed_, 1, n * n_wave, size, "high_passed") : NULL;
-    char *pairs = high_passed ? items(&a, pairs_, 1, n * (n_block + 1) * 2 * px, size, "pairs") : NULL;
+    char *coarse = scale ? items(&a, coarse_, 1, n * n_coarse, size, "coarse") : NULL;
+    char *pairs = coarse ? items(&a, pairs_, 1, n * (n_block + 1) * 2 * px, size, "pairs") : NULL;
     float *noise = pairs ? items(&a, noise_, 1, n * n_block, 4, "noise") : NULL;
     if (!noise)
         goto end;
@@ -576,21 +599,22 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
         goto end;
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < n; i++) {
-        float *both[2] = {work, work + n_wave};
-        char *to = high_passed + i * n_wave * size, *laid = pairs + i * (n_block + 1) * 2 * px * size;
-        if (size == 4)
-            both[0] = (float *)to;
+        float *both[2] = {work, work + n_wave}, *mean = work + 2 * n_wave;
+        char *to = coarse + i * n_coarse * size, *laid = pairs + i * (n_block + 1) * 2 * px * size;
         to_valid(mask + i * n_wave, n_wave, work + 2 * n_wave);
         high_pass_one(flux + i * n_wave, err + i * n_wave, work + 2 * n_wave, level + i * n_block, count + i * n_block,
                       interpolation, scale[i], floor_, n_block, px, both[0], both[1], work + 3 * n_wave,
                       noise + i * n_block);
         if (size == 4) {
-            lay_out(to, (char *)both[1], n_block, px, 4, laid);
+            means(both[0], n_coarse, together, (float *)to);
+            lay_out((char *)both[0], (char *)both[1], n_block, px, 4, laid);
         } else {
             uint16_t *halves = (uint16_t *)(work + 4 * n_wave);
-            to_halves(both[0], n_wave, (uint16_t *)to);
-            to_halves(both[1], n_wave, halves);
-            lay_out(to, (char *)halves, n_block, px, 2, laid);
+            means(both[0], n_coarse, together, mean);
+            to_halves(mean, n_coarse, (uint16_t *)to);
+            to_halves(both[0], n_wave, halves);
+            to_halves(both[1], n_wave, halves + n_wave);
+            lay_out((char *)halves, (char *)(halves + n_wave), n_block, px, 2, laid);
         }
     }
     Py_END_ALLOW_THREADS

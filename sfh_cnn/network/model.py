@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sfh_cnn.core import SFHCNNError
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 
 from .features import BandFeatures, SpectrumFeatures
@@ -25,13 +26,13 @@ _N_MEAN = 4
 
 
 class ResidualBlock(nn.Module):
-    """Normalise, widen, bend, add."""
+    """Normalise, a perceptron, add."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, n_hidden: int):
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.inner = nn.Linear(width, width)
-        self.outer = nn.Linear(width, width)
+        self.inner = nn.Linear(width, n_hidden)
+        self.outer = nn.Linear(n_hidden, width)
         nn.init.zeros_(self.outer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,13 +42,13 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over tokens, then a small perceptron, each added to its input."""
 
-    def __init__(self, width: int, n_head: int):
+    def __init__(self, width: int, n_head: int, n_hidden: int):
         super().__init__()
         self.n_head = n_head
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.mix = nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.inner, self.outer = nn.Linear(width, n_hidden), nn.Linear(n_hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         n, n_token, width = x.shape
@@ -102,7 +103,10 @@ class SFHNet(nn.Module):
 
         # Spectrum encoder: a dense projection for the faint global signal, convolutions and attention
         # for local features, the continuum's shape and noise by blocks.
-        self.projection = nn.Linear(n_wave, c.n_projection, bias=False)
+        if n_wave % c.projection_px:
+            raise SFHCNNError(f"projection_px ({c.projection_px}) must divide the number of pixels, {n_wave}")
+        self.projection_px = c.projection_px
+        self.projection = nn.Linear(n_wave // c.projection_px, c.n_projection, bias=False)
         self.gate = nn.Linear(_N_CONDITION, c.n_projection)
         self.patches = nn.Conv1d(2, c.n_channel, 2 * c.block_px, stride=c.block_px, padding=c.block_px // 2)
         self.tokens = nn.Conv1d(c.n_channel + 3, c.n_token_channel, c.token_stride, stride=c.token_stride)
@@ -110,7 +114,7 @@ class SFHNet(nn.Module):
         self.position = nn.Parameter(torch.empty(n_token, c.n_token_channel))
         if not self.position.is_meta:  # where it would import torch's compiler
             nn.init.normal_(self.position, std=0.02)
-        self.attention = AttentionBlock(c.n_token_channel, c.n_head)
+        self.attention = AttentionBlock(c.n_token_channel, c.n_head, c.n_token_hidden)
         self.pool = nn.Linear(n_token * c.n_token_channel, c.n_branch)
         self.shape = nn.Sequential(nn.Linear(3 * n_block, c.n_branch), nn.SiLU(), nn.Linear(c.n_branch, c.n_branch))
 
@@ -122,7 +126,8 @@ class SFHNet(nn.Module):
         # Shared latent space.
         n_joined = c.n_projection + 2 * c.n_branch + c.n_photometry + _N_CONDITION
         self.join = nn.Linear(n_joined, c.n_latent)
-        self.trunk = nn.Sequential(*[ResidualBlock(c.n_latent) for _ in range(c.n_residual)], nn.LayerNorm(c.n_latent))
+        blocks = [ResidualBlock(c.n_latent, c.n_residual_hidden) for _ in range(c.n_residual)]
+        self.trunk = nn.Sequential(*blocks, nn.LayerNorm(c.n_latent))
 
         # Heads.
         self.n_quantity = 3 * n_age + len(SCALAR_NAMES)
@@ -157,13 +162,17 @@ class SFHNet(nn.Module):
         high_passed, precision, blocks, scale, _ = self.features(flux, flux_err, mask)
         blocks = (blocks - self.block_mean) / self.block_std  # (n, 3, n_block)
         condition = self.condition(blocks, redshift, calibration_error)
-        projected = self.projection(high_passed) * (1.0 + self.gate(condition))  # (n, n_projection)
+        projected = self.projection(self.coarse(high_passed)) * (1.0 + self.gate(condition))  # (n, n_projection)
         tokens = self.tokenise(high_passed, precision, blocks) + self.position  # (n, n_token, n_token_channel)
         local = self.pool(self.attention(tokens).flatten(1))  # (n, n_branch)
         shape = self.shape(blocks.flatten(1))  # (n, n_branch)
         bands = self.band_features(band_flux, band_flux_err, scale)
         photometry = self.photometry(torch.cat([bands, condition], 1))  # (n, n_photometry)
         return self.trunk(self.join(torch.cat([projected, local, shape, photometry, condition], 1)))
+
+    def coarse(self, high_passed: Tensor) -> Tensor:
+        """What the projection sees, means of neighbouring pixels (n, n_wave / projection_px)."""
+        return high_passed.view(len(high_passed), -1, self.projection_px).mean(2)
 
     def condition(self, blocks: Tensor, redshift: Tensor, calibration_error: Tensor) -> Tensor:
         """What else the network is told, (n, n_condition), given the standardised blocks."""

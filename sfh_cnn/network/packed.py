@@ -70,6 +70,7 @@ class PackedNetwork:
         self.patch_tokens = _Linear(kernel[:, :n_channel].transpose(1, 2).flatten(1), dtype=dtype)
         self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
         self.projection = _Linear(network.projection.weight, dtype=dtype)
+        self.smoothing = _Linear(network.features.smoothing.T)
         attention = network.attention
         # The scores come out as powers of two, whose exponentials are the fastest.
         layer, scale = attention.query_key_value, torch.ones(3, attention.mix.out_features)
@@ -114,12 +115,12 @@ class PackedNetwork:
         """As `SFHNet.forward`."""
         network = self.network
         inputs = self._compiled_inputs if kernels.compiled is not None else self._inputs
-        high_passed, pairs, blocks, scale = inputs(flux, flux_err, mask)
+        coarse, pairs, blocks, scale = inputs(flux, flux_err, mask)
         blocks = (blocks - network.block_mean) / network.block_std
         condition = network.condition(blocks, redshift, calibration_error)
         bands = network.band_features(band_flux, band_flux_err, scale)
         joined = [
-            self.projection(high_passed) * (1.0 + network.gate(condition)),
+            self.projection(coarse) * (1.0 + network.gate(condition)),
             self.pool(self._attend(self._tokens(pairs, blocks)).flatten(1)),
             self.shape[1](self.shape[0](blocks.flatten(1))),
             self.photometry[1](self.photometry[0](torch.cat([bands, condition], 1))),
@@ -132,10 +133,10 @@ class PackedNetwork:
         return network.answers(latent, *self.heads(latent).split(self.head_sizes, 1))
 
     def _inputs(self, flux, flux_err, mask):
-        """High-passed flux (n, n_wave), `_pairs`, blocks and scale, as `SpectrumFeatures` gives them."""
+        """What the projection sees, `_pairs`, blocks and scale, as `SpectrumFeatures` gives them."""
         high_passed, precision, blocks, scale, _ = self.network.features(flux, flux_err, mask)
-        high_passed, precision = high_passed.to(self.projection.dtype), precision.to(self.projection.dtype)
-        return high_passed, self._pairs(high_passed, precision), blocks, scale
+        pairs = self._pairs(*(values.to(self.projection.dtype) for values in (high_passed, precision)))
+        return self.network.coarse(high_passed), pairs, blocks, scale
 
     def _compiled_inputs(self, flux, flux_err, mask):
         """As `_inputs`, in one pass over each spectrum before the continuum and one after it."""
@@ -144,14 +145,18 @@ class PackedNetwork:
         data = [values.contiguous().numpy() for values in (flux, flux_err, mask)]
         total, count, noise = torch.empty(3, n, n_block).unbind(0)
         kernels.compiled.block_sums((n, n_block, px), data[0], data[2], total.numpy(), count.numpy())
-        scale, level = features.level(total, count)
+        scale = features.scale(total, count)
+        level = features.smoothed(*self.smoothing(torch.cat([total / scale, count])).chunk(2))
         bits = torch.int16 if dtype == torch.bfloat16 else torch.float32
-        high_passed, pairs = torch.empty(n, n_block * px, dtype=bits), torch.empty(n, n_block + 1, 2, px, dtype=bits)
-        sizes = (n, n_block, px, bits.itemsize)
+        together = self.network.projection_px
+        coarse, pairs = (
+            torch.empty(n, *shape, dtype=bits) for shape in ((n_block * px // together,), (n_block + 1, 2, px))
+        )
+        sizes = (n, n_block, px, together, bits.itemsize)
         given = [*data, *(values.numpy() for values in (level, count, features.interpolation, scale))]
-        out = (values.numpy() for values in (high_passed, pairs, noise))
+        out = (values.numpy() for values in (coarse, pairs, noise))
         kernels.compiled.high_pass(sizes, features.signal_floor, *given, *out)
-        return high_passed.view(dtype), pairs.view(dtype), features.blocks(level, noise, count), scale
+        return coarse.view(dtype), pairs.view(dtype), features.blocks(level, noise, count), scale
 
     def _pairs(self, high_passed, precision):
         """Blocks of both channels side by side, shifted by half a block, (n, n_block + 1, 2, block_px)."""

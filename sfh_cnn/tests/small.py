@@ -27,10 +27,12 @@ NETWORK = NetworkConfig(
     n_token_channel=8,
     token_stride=4,
     n_head=2,
+    n_token_hidden=8,
     n_branch=12,
     n_photometry=8,
     n_latent=24,
     n_residual=1,
+    n_residual_hidden=12,
     n_hidden_per_variable=4,
     n_mixture=3,
 )

@@ -94,8 +94,8 @@ def test_statistics(seed, odd, length):
     assert_array_equal(compiled[0][3], plain[0][3])
     for _, unit, *scaled in (compiled, plain):
         assert_array_equal(np.log2(unit) % 1, 0)
-        for values, given in zip(scaled, (flux, err), strict=True):
-            assert_array_equal(values, given * (1 / unit[:, None]).astype(np.float32))
+        for values, before in zip(scaled, (flux, err), strict=True):
+            assert_array_equal(values, before * (1 / unit[:, None]).astype(np.float32))
     # Where rounding does not decide it, the level of a spectrum is between 1 and 2 of its units.
     level = plain[0][2]
     clear = level > 1e-3 * np.abs(flux).max()
@@ -122,7 +122,7 @@ def test_median(n, values):
 @torch.inference_mode()
 @pytest.mark.parametrize(
     "layers",
-    [{}, {"block_px": 8, "token_stride": 7}, {"block_px": 16, "n_token_channel": 64, "n_head": 1, "n_residual": 1}],
+    [{}, {"block_px": 8, "token_stride": 7, "projection_px": 3}, {"n_token_channel": 64, "n_head": 1, "n_residual": 1}],
 )
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_packed_network(layers, precision):
@@ -216,7 +216,7 @@ def calls():
     yield "survey", (3, 11, 4), [f(3, 11), f(3, 11), b(3, 11), np.zeros((3, 6)), f(3, 11), f(3, 11)]
     yield "block_sums", (3, 2, 4), [f(3, 8), b(3, 8), f(3, 2), f(3, 2)]
     spectrum = [f(3, 8), f(3, 8), b(3, 8), f(3, 2), f(3, 2), f(3, 4), f(3)]
-    yield "high_pass", (3, 2, 4, 4), [0.02, *spectrum, f(3, 8), f(3, 3, 2, 4), f(3, 2)]
+    yield "high_pass", (3, 2, 4, 2, 4), [0.02, *spectrum, f(3, 4), f(3, 3, 2, 4), f(3, 2)]
     yield "attend", (3, 5, 2, 4), [90.0, f(3, 5, 24), f(3, 5, 8)]
     yield "seen", (3, 3, 9, 8), [f(3, 25), rows, f(3), f(3), f(9), f(9), f(3, 9)]
     yield "fit", (3, 9, 2, 5), [f(3, 9), f(3, 9), f(3, 9), b(3, 9), f(3), f(9), f(5, 9), f(3), f(3)]

@@ -9,6 +9,8 @@ from .metrics import MEANS, mad_std, mean_scores
 from .release import build_templates, load_run, release
 from .released import released_mocks
 from .run import build_network, train
+from .shrink import shrink
+from .teacher import lesson
 
 __all__ = [
     "FALSE_ALARM_RATE",
@@ -24,6 +26,7 @@ __all__ = [
     "calibrate",
     "held_out_mocks",
     "joint_loss",
+    "lesson",
     "load_run",
     "load_run_config",
     "load_synthesis_config",
@@ -32,6 +35,7 @@ __all__ = [
     "read_run_config",
     "release",
     "released_mocks",
+    "shrink",
     "to_tensors",
     "train",
 ]

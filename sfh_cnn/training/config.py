@@ -23,6 +23,9 @@ class LossConfig:
     fraction_quantiles: float = 2.0
     #: Negative log-likelihood of the joint posterior, per variable.
     posterior: float = 0.3
+    #: With a teacher: differences from its latent vectors and from its quantiles.
+    latent: float = 1.0
+    answers: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,8 @@ class TrainingConfig:
     seed: int = 1
     #: Released network whose weights the run starts from (``init_from``), for the record; empty for none.
     started_from: str = ""
+    #: Released network from whose answers the run learns, too, for the record; empty for none.
+    teacher: str = ""
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
     def __post_init__(self):

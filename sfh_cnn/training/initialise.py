@@ -38,6 +38,7 @@ def initialise(network, mocks, clean):
 
     flux = clean["flux"]
     smooth, _, _, _, _ = network.features(flux, 1e-3 * flux.abs(), torch.zeros_like(flux, dtype=torch.bool))
+    smooth, high_passed = network.coarse(smooth), network.coarse(high_passed)
     smooth = smooth - smooth.mean(0)
     rank = network.projection.out_features
     _, _, components = torch.svd_lowrank(smooth, q=rank, niter=3)

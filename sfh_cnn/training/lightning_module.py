@@ -1,6 +1,7 @@
 """LitSFHNet: optimiser, schedule, moving average and validation for lightning."""
 
 import copy
+import functools
 import math
 
 import lightning
@@ -11,6 +12,7 @@ from sfh_cnn.core.constants import SCALAR_NAMES
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mean_scores
 from .soap import SOAP
+from .teacher import lesson
 
 __all__ = ["LitSFHNet"]
 
@@ -23,18 +25,29 @@ class LitSFHNet(lightning.LightningModule):
     network : SFHNet
         Initialised; the average starts as its copy.
     config : TrainingConfig
+    teacher : SFHNet, optional
+        See `lesson`.
     """
 
-    def __init__(self, network, config):
+    def __init__(self, network, config, teacher=None):
         super().__init__()
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.config = config
+        # In a tuple it is no part of this module: checkpoints do not hold it.
+        self._teacher = None if teacher is None else (copy.deepcopy(teacher).eval().requires_grad_(False),)
         self._predicted = []
+
+    def on_fit_start(self):
+        """The teacher goes where the network is."""
+        if self._teacher is not None:
+            self._teacher[0].to(self.device)
+            self._teacher[0].interval_factor.fill_(1.0)  # in training there is no calibration
 
     def training_step(self, batch, _):
         """Loss of a batch."""
-        loss, parts = joint_loss(self.network, batch, self.config.loss)
+        teach = None if self._teacher is None else functools.partial(lesson, self._teacher[0])
+        loss, parts = joint_loss(self.network, batch, self.config.loss, teach)
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, on_step=False, on_epoch=True)
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True)
         return loss

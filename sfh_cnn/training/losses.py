@@ -11,11 +11,15 @@ from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 from sfh_cnn.network import to_variables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from sfh_cnn.network import SFHNet
 
     from .config import LossConfig
+
+    Teach = Callable[[SFHNet, dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 
 __all__ = ["INPUT_NAMES", "joint_loss", "pinball"]
 
@@ -46,7 +50,9 @@ def pinball(quantiles, target):
     return torch.maximum(level * error, (level - 1) * error).mean(-1)
 
 
-def joint_loss(network: SFHNet, batch: dict[str, Tensor], weights: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def joint_loss(
+    network: SFHNet, batch: dict[str, Tensor], weights: LossConfig, teach: Teach | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum of the terms and each of them.
 
     Parameters
@@ -55,6 +61,8 @@ def joint_loss(network: SFHNet, batch: dict[str, Tensor], weights: LossConfig) -
     batch : dict of Tensor
         From a `MockStream`.
     weights : LossConfig
+    teach : callable, optional
+        More terms, from network, batch, latent vectors and quantiles.
 
     Returns
     -------
@@ -90,5 +98,7 @@ def joint_loss(network: SFHNet, batch: dict[str, Tensor], weights: LossConfig) -
         variables = to_variables(mass, metallicity, a_v, mass_to_light, network.leads(targets))
         variables = network.posterior.jitter(variables, batch["edge_noise"])
         parts["posterior"] = -network.posterior.log_prob(variables, latent).mean() / network.posterior.n_variable
+    if teach is not None:
+        parts |= teach(network, batch, latent, quantiles)
     total = sum(getattr(weights, name) * value for name, value in parts.items())
     return total, {name: value.detach() for name, value in parts.items()}

@@ -128,6 +128,7 @@ def load_run(
     record = {
         "seed": config.training.seed,
         **({"started_from": config.training.started_from} if config.training.started_from else {}),
+        **({"teacher": config.training.teacher} if config.training.teacher else {}),
         **({"n_distinct": config.training.n_distinct} if config.training.n_distinct else {}),
         "n_steps": steps,
         "n_mocks_seen": steps * int(saved.get("n_mocks_per_step", config.training.batch_size)),

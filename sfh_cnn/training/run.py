@@ -22,6 +22,7 @@ from .checkpoint import load_checkpoint, whole_checkpoints
 from .config_files import read_run_config
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
+from .shrink import shrink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,11 +63,12 @@ def train(
     config: RunConfig,
     folder: str | Path,
     resume: bool = False,
-    init_from: dict[str, Tensor] | None = None,
+    init_from: SFHNet | dict[str, Tensor] | None = None,
     libraries: Iterable[SSPLibrary] | None = None,
     n_thread: int | None = None,
     progress_bar: bool = True,
     data: str | Path | TrainingSet | None = None,
+    teacher: SFHNet | None = None,
     **trainer: Any,
 ) -> SFHNet:
     """Train a network.
@@ -79,8 +81,8 @@ def train(
         Checkpoints (``last.ckpt``), ``config.json`` and logs go here.
     resume : bool, optional
         Continue from ``last.ckpt`` in the folder; its configuration must be the same.
-    init_from : dict, optional
-        State of another network to start from (fine-tuning).
+    init_from : SFHNet or dict, optional
+        Another network, or its state, to start from (fine-tuning). A network may have wider layers (see `shrink`).
     libraries : list of SSPLibrary, optional
         Instead of reading those that the configuration names.
     n_thread : int, optional
@@ -90,6 +92,8 @@ def train(
     data : str, `pathlib.Path` or `~sfh_cnn.synthesis.TrainingSet`, optional
         Training set on disk, made with the same synthesis configuration and libraries, whose mocks are shown again
         and again in another order; noise-free ones are observed anew each time. Instead of ``config.training.data``.
+    teacher : SFHNet, optional
+        Trained network for the same pixels, bands and age bins, from whose answers this one learns, too (see `lesson`).
     **trainer
         Passed to `lightning.Trainer` (accelerator, devices, strategy, ...).
 
@@ -120,7 +124,8 @@ def train(
     with folder_lock(folder) if rank == 0 else contextlib.nullcontext():
         if rank == 0:
             remove_temporaries(folder)
-        return _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, stored, trainer)
+        start = init_from, teacher
+        return _train(config, folder, resume, start, libraries, n_thread, progress_bar, stored, trainer)
 
 
 def _with_data(config, data):
@@ -136,7 +141,7 @@ def _with_data(config, data):
     return dataclasses.replace(config, training=training), stored
 
 
-def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar, stored, trainer):
+def _train(config, folder, resume, start, libraries, n_thread, progress_bar, stored, trainer):
     """As `train`, in a folder that nobody else writes to."""
     import lightning
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -145,12 +150,19 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
     from .lightning_module import LitSFHNet
 
     checkpoint, record = folder / "last.ckpt", folder / "config.json"
+    if start[1] is not None and not config.training.teacher:
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, teacher="a network"))
     if resume:
         if not checkpoint.exists():
             raise SFHCNNError(f"nothing to resume: {checkpoint} does not exist")
         recorded = read_run_config(folder)
         # What the weights once were does not matter any more.
-        training = dataclasses.replace(config.training, started_from=recorded.training.started_from)
+        if recorded.training.teacher and start[1] is None:
+            raise SFHCNNError(
+                f"the run in {folder} has a teacher, {recorded.training.teacher}; give it again to resume"
+            )
+        past = {name: getattr(recorded.training, name) for name in ("started_from", "teacher")}
+        training = dataclasses.replace(config.training, **past)
         config = dataclasses.replace(config, training=training)
         if recorded != config:
             raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
@@ -164,16 +176,24 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
     lightning.seed_everything(config.training.seed, verbose=False)
     generator = MockGenerator(config.synthesis, libraries)
     network = build_network(config, generator)
+    init_from, teacher = start
     if init_from is not None:
         try:
+            if isinstance(init_from, SFHNet):
+                init_from = _fitting(init_from, network, generator, config)
             network.load_state_dict(init_from)
-        except RuntimeError as err:
+        except (RuntimeError, SFHCNNError) as err:
             raise SFHCNNError(
                 "the network to start from has other pixels, bands, age bins or layers than the configuration; "
                 "take a configuration with the same [synthesis.instrument] and [network], or start from nothing"
             ) from err
         network.interval_factor.fill_(1.0)  # the calibration of another training
-    module = LitSFHNet(network, config.training)
+    if teacher is not None and _sees(teacher) != _sees(network):
+        raise SFHCNNError(
+            "the teacher has other pixels, bands or age bins than the configuration; take one with the same "
+            "[synthesis.instrument] and age bins"
+        )
+    module = LitSFHNet(network, config.training, teacher)
     # Without a monitored metric this keeps the newest checkpoint only.
     callbacks = [ModelCheckpoint(folder, filename="last", enable_version_counter=False)]
     if config.training.patience:
@@ -200,6 +220,20 @@ def _train(config, folder, resume, init_from, libraries, n_thread, progress_bar,
         )
         runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
     return module.average
+
+
+def _fitting(large, small, generator, config):
+    """State of a network to start from, cut down to the layers of another one where they differ."""
+    state = large.state_dict()
+    if all(value.shape == state[name].shape for name, value in small.state_dict().items() if name in state):
+        return state
+    return shrink(large, small, to_tensors(generator.chunk(HELD_OUT["calibration"] - 2, config.training.n_initial)))
+
+
+def _sees(network):
+    """Pixels, bands and age bins."""
+    n_wave = network.projection.in_features * network.projection_px
+    return n_wave, network.photometry[0].in_features, network.n_age
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from sfh_cnn.core import SFHCNNError
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
-from sfh_cnn.network import NetworkConfig
+from sfh_cnn.network import NetworkConfig, SFHNet
 from sfh_cnn.network.model import AttentionBlock
+from sfh_cnn.tests.small import small_generator
 
 N_AGE, N_LEVEL, N = 16, len(QUANTILE_LEVELS), 64
 
@@ -141,7 +143,7 @@ def test_targets_are_what_the_quantile_head_predicts(network, mocks):
 def test_attention_is_blind_to_the_order_of_tokens():
     """Without positions a permutation of the tokens permutes the answer; with one token changed all others notice."""
     torch.manual_seed(0)
-    block, tokens = AttentionBlock(8, 2), torch.randn(3, 5, 8)
+    block, tokens = AttentionBlock(8, 2, 12), torch.randn(3, 5, 8)
     order = torch.tensor([3, 0, 4, 1, 2])
     assert_close(block(tokens[:, order]), block(tokens)[:, order])
     changed = tokens.clone()
@@ -153,7 +155,7 @@ def test_attention_is_blind_to_the_order_of_tokens():
 def test_attention_is_softmax_of_scaled_products():
     """Against the formula of Vaswani et al. (2017, arXiv:1706.03762), head by head."""
     torch.manual_seed(0)
-    block, tokens = AttentionBlock(8, 2), torch.randn(3, 5, 8)
+    block, tokens = AttentionBlock(8, 2, 12), torch.randn(3, 5, 8)
     query, key, value = block.query_key_value(block.norm_1(tokens)).split(8, -1)
     heads = []
     for part in (slice(0, 4), slice(4, 8)):
@@ -176,6 +178,16 @@ def test_impossible_layers_are_refused(setting, message):
     """With the name and the value."""
     with pytest.raises(ValueError, match=message):
         NetworkConfig(**setting)
+
+
+def test_the_projection_sees_means_of_neighbours(network):
+    """Each pixel once; a number of pixels that cannot be shared out is refused."""
+    values = torch.arange(12.0).view(2, 6)
+    network = copy.deepcopy(network)
+    network.projection_px = 3
+    assert_close(network.coarse(values), torch.tensor([[1.0, 4.0], [7.0, 10.0]]))
+    with pytest.raises(SFHCNNError, match=r"projection_px \(7\) must divide the number of pixels, 240"):
+        SFHNet(small_generator().contract(), NetworkConfig(projection_px=7))
 
 
 @torch.no_grad()

@@ -41,7 +41,9 @@ def test_every_weight_counts(network, inputs):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("layers", [{"block_px": 8, "token_stride": 7}, {"n_head": 2, "n_residual": 1}])
+@pytest.mark.parametrize(
+    "layers", [{"block_px": 8, "token_stride": 7, "projection_px": 1}, {"n_head": 2, "n_residual": 1}]
+)
 def test_other_layers(inputs, layers):
     """Also where the last token is not full."""
     torch.manual_seed(4)

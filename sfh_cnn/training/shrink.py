@@ -1,0 +1,165 @@
+"""shrink(): a network with fewer hidden units that begins where a larger one has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sfh_cnn.core import SFHCNNError
+
+from .losses import INPUT_NAMES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfh_cnn.network import SFHNet
+
+__all__ = ["shrink"]
+
+#: Ridge of the fits, relative to the mean variance of what is fitted with.
+_RIDGE = 1e-3
+#: Spectra that go through the networks together, and every how many tokens are looked at.
+_BATCH, _TOKEN_STRIDE = 512, 25
+#: Share of the units still to go that is dropped in each round, at most.
+_DROPPED = 0.25
+
+
+@torch.no_grad()
+def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with which a smaller network does about what a larger one does.
+
+    Of each perceptron those hidden units stay without which the others can least do, and what follows them is fitted
+    anew to the outputs of the larger network; the projection keeps the directions that matter most to what follows.
+    After that the network needs training, best with the larger one as its teacher.
+
+    Parameters
+    ----------
+    large : SFHNet
+        Trained.
+    small : SFHNet
+        May differ from it in ``n_projection``, ``projection_px``, ``n_token_hidden`` and ``n_residual_hidden``. Not
+        changed.
+    mocks : dict of Tensor
+        A few times more than the widest layer has inputs.
+
+    Returns
+    -------
+    dict of Tensor
+        State of the small network.
+
+    Raises
+    ------
+    SFHCNNError
+        If other layers differ, too, or a layer of the small network is larger.
+    """
+    old, state = large.state_dict(), {name: value.clone() for name, value in small.state_dict().items()}
+    fitted = _perceptrons(large, small)
+    free = {"projection.weight", "gate.weight", "gate.bias", "join.weight"}
+    free |= {f"{name}.{part}" for name in fitted for part in ("inner.weight", "inner.bias", "outer.weight")}
+    for name, value in state.items():
+        if old[name].shape == value.shape:
+            value.copy_(old[name])
+        elif name not in free or any(n > m for n, m in zip(value.shape, old[name].shape, strict=True)):
+            raise SFHCNNError(f"{name} has shape {tuple(value.shape)}; it cannot come from {tuple(old[name].shape)}")
+
+    inputs = _watch(large, [f"{name}.outer" for name in fitted], mocks, _TOKEN_STRIDE)
+    for name in fitted:
+        hidden, outer = inputs[f"{name}.outer"], large.get_submodule(f"{name}.outer")
+        units = _most_needed(hidden, outer.weight, len(state[f"{name}.inner.bias"]))
+        for part in ("inner.weight", "inner.bias"):
+            state[f"{name}.{part}"] = old[f"{name}.{part}"][units]
+        state[f"{name}.outer.weight"], state[f"{name}.outer.bias"] = _fit(hidden[:, units], outer(hidden))
+    if state["projection.weight"].shape != old["projection.weight"].shape:
+        state["projection.weight"] = _projection(large, small, mocks)
+        for part in ("gate.weight", "gate.bias"):
+            state[part].zero_()
+    # Whatever has changed before it, the first layer of the latent space makes the best of it.
+    trial = _copy_with(small, state)
+    seen = [_watch(network, ["join"], mocks)["join"] for network in (large, trial)]
+    state["join.weight"], state["join.bias"] = _fit(seen[1], large.join(seen[0]))
+    return state
+
+
+def _perceptrons(large, small):
+    """Names of the perceptrons whose hidden layers differ."""
+    names = ["attention", *(f"trunk.{i}" for i in range(len(small.trunk) - 1))]
+    if len(large.trunk) != len(small.trunk):
+        raise SFHCNNError(f"the networks have {len(large.trunk) - 1} and {len(small.trunk) - 1} residual blocks")
+    return [
+        name
+        for name in names
+        if large.get_submodule(f"{name}.inner").out_features != small.get_submodule(f"{name}.inner").out_features
+    ]
+
+
+def _copy_with(network, state):
+    """A copy of a network with another state, for prediction."""
+    import copy
+
+    other = copy.deepcopy(network)
+    other.load_state_dict(state)
+    return other.eval()
+
+
+def _watch(network, names, mocks, token_stride=1):
+    """What comes into some layers, (n, n_in); of layers that see tokens, some of these."""
+    seen = {name: [] for name in names}
+
+    def hook(name):
+        def keep(_, inputs):
+            rows = inputs[0].flatten(0, -2)
+            seen[name].append(rows[:: token_stride if inputs[0].ndim > 2 else 1].clone())
+
+        return keep
+
+    hooks = [network.get_submodule(name).register_forward_pre_hook(hook(name)) for name in names]
+    # One less: every so many tokens must not always be the same one of each spectrum.
+    size = _BATCH - 1
+    try:
+        for start in range(0, len(mocks["flux"]), size):
+            network.encode(*[mocks[name][start : start + size] for name in INPUT_NAMES])
+    finally:
+        for one in hooks:
+            one.remove()
+    return {name: torch.cat(parts) for name, parts in seen.items()}
+
+
+def _fit(inputs, outputs):
+    """Weight and bias of the linear layer that comes closest."""
+    mean_in, mean_out = inputs.mean(0), outputs.mean(0)
+    centred = (inputs - mean_in).double()
+    weight = torch.linalg.solve(_with_ridge(centred.T @ centred), centred.T @ (outputs - mean_out).double()).float().T
+    return weight.contiguous(), mean_out - weight @ mean_in
+
+
+def _with_ridge(matrix):
+    return matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
+
+
+def _most_needed(hidden, weight, n):
+    """Of hidden units (n_row, n_unit), those n from which the output ``hidden @ weight.T`` is best made."""
+    centred = (hidden - hidden.mean(0)).double()
+    covariance = _with_ridge(centred.T @ centred / len(centred))
+    with_output = weight.double() @ covariance
+    kept = torch.arange(len(covariance))
+    while len(kept) > n:
+        inverse = torch.linalg.inv(covariance[kept][:, kept])
+        # What the fit loses without a unit, while the others take over.
+        loss = (with_output[:, kept] @ inverse).square().sum(0) / inverse.diagonal()
+        n_drop = max(int(_DROPPED * (len(kept) - n)), 1)
+        kept = kept[loss.argsort(descending=True)[: len(kept) - n_drop].sort().values]
+    return kept
+
+
+def _projection(large, small, mocks):
+    """Projection of the small network: leading directions of the large one's, by their weight in what follows."""
+    high_passed = large.features(*[mocks[name] for name in INPUT_NAMES[:3]])[0]
+    old, together = large.projection.weight, small.projection_px // large.projection_px
+    projected = large.projection(large.coarse(high_passed))
+    importance = large.join.weight[:, : len(old)].norm(dim=0)
+    _, _, directions = torch.linalg.svd((projected - projected.mean(0)) * importance, full_matrices=False)
+    n_projection = small.projection.out_features
+    weight = (directions[:n_projection] * importance) @ old.view(len(old), -1, together).sum(2)
+    scale = (small.coarse(high_passed) @ weight.T).std(0).clamp(min=1e-3)
+    return weight / scale[:, None]

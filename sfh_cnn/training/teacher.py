@@ -1,0 +1,57 @@
+"""lesson(): what a network learns from another one that has been trained already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from .losses import INPUT_NAMES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfh_cnn.network import SFHNet
+
+__all__ = ["lesson"]
+
+#: Least width of a 68 per cent interval, in standardised units, and largest square of a difference in such widths.
+_LEAST_WIDTH, _MOST_SQUARE = 0.02, 4.0
+
+
+def lesson(
+    teacher: SFHNet, network: SFHNet, batch: dict[str, Tensor], latent: Tensor, quantiles: Tensor
+) -> dict[str, Tensor]:
+    """How far a network is from its teacher on a batch.
+
+    The truth of a mock is one draw from the posterior; the teacher's answer is the posterior itself, or nearly, and
+    says much more (Hinton, Vinyals & Dean 2015, arXiv:1503.02531).
+
+    Parameters
+    ----------
+    teacher : SFHNet
+        For the same pixels, bands and age bins. Not trained.
+    network : SFHNet
+    batch : dict of Tensor
+        From a `MockStream`.
+    latent, quantiles : Tensor, shapes (n, n_latent), (n, n_quantity, n_level)
+        What ``network.encode`` and ``network.heads`` gave.
+
+    Returns
+    -------
+    dict of Tensor
+        ``latent``: mean square difference of the latent vectors in units of their variance, if they are equally long;
+        ``answers``: that of the quantiles in units of the teacher's 68 per cent interval.
+    """
+    with torch.no_grad():
+        expected = teacher.encode(*[batch[name] for name in INPUT_NAMES])
+        answers = teacher.heads(expected)[1]
+        width = (answers[..., -2] - answers[..., 1]).clamp(min=_LEAST_WIDTH)[..., None]
+        # From the network's standardised units to the teacher's.
+        scale = (network.quantity_std / teacher.quantity_std)[:, None]
+        offset = ((network.quantity_mean - teacher.quantity_mean) / teacher.quantity_std)[:, None]
+    off = (quantiles * scale + offset - answers) / width
+    parts = {"answers": off.square().clamp(max=_MOST_SQUARE).mean()}
+    if latent.shape == expected.shape:
+        parts["latent"] = ((latent - expected).square() / expected.var(0).clamp(min=1e-6)).mean()
+    return parts

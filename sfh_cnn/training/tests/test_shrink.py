@@ -1,0 +1,98 @@
+"""A smaller network that begins where a larger one has ended."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sfh_cnn.core import SFHCNNError
+from sfh_cnn.network import SFHNet
+from sfh_cnn.tests.small import NETWORK, small_config, small_generator
+from sfh_cnn.training import INPUT_NAMES, build_network, shrink, to_tensors
+
+#: Layers of the large one.
+FULL = {"n_residual_hidden": 24, "n_token_hidden": 16, "n_projection": 20, "projection_px": 1}
+
+
+def network_of(**layers):
+    """Fresh weights, whatever they are."""
+    torch.manual_seed(3)
+    return SFHNet(small_generator().contract(), dataclasses.replace(NETWORK, **layers)).eval()
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Its projection is that of the mocks; with weights in all other layers, also in those that begin with zeros."""
+    layers = dataclasses.replace(NETWORK, **FULL)
+    network = build_network(dataclasses.replace(small_config(), network=layers), small_generator()).eval()
+    torch.manual_seed(4)
+    for name, value in network.named_parameters():
+        if name != "projection.weight":
+            value.data += 0.1 * torch.randn_like(value)
+    return network.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def mocks():
+    """To fit with, and others to compare with."""
+    return [to_tensors(small_generator().chunk(index, n)) for index, n in ((90, 2048), (91, 512))]
+
+
+def distance(one, other, mocks):
+    """Rms difference of latent vectors."""
+    inputs = [mocks[name] for name in INPUT_NAMES]
+    with torch.no_grad():
+        return (one.encode(*inputs) - other.encode(*inputs)).square().mean().sqrt().item()
+
+
+def with_state(network, state):
+    """The same network with other weights."""
+    network.load_state_dict(state)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("layers", "share"),
+    [
+        ({"n_residual_hidden": 12}, 0.5),
+        ({"n_token_hidden": 8}, 0.5),
+        ({"n_projection": 12, "projection_px": 2}, 0.8),  # in miniature all its directions count
+        ({"n_residual_hidden": 16, "n_token_hidden": 10, "n_projection": 16}, 0.6),
+    ],
+    ids=["trunk", "attention", "projection", "all"],
+)
+def test_it_is_closer_than_what_is_simply_cut_off(large, mocks, layers, share):
+    """To mocks that were not fitted; what the networks share is the same."""
+    small = network_of(**{**FULL, **layers})
+    state = shrink(large, small, mocks[0])
+    old = large.state_dict()
+    for name, value in state.items():
+        if value.shape == old[name].shape and not name.startswith(("join", "gate", "attention.", "trunk.")):
+            assert_close(value, old[name], rtol=0, atol=0)
+    cut = {}
+    for name, value in small.state_dict().items():
+        source = old[name]
+        if name == "projection.weight":
+            source = source.view(len(source), value.shape[1], -1).sum(2)
+        if name == "join.weight":  # the projection comes first
+            n, n_old = (len(each.projection.weight) for each in (small, large))
+            source = torch.cat([source[:, :n], source[:, n_old:]], 1)
+        cut[name] = source[tuple(slice(length) for length in value.shape)]
+    shrunk = distance(with_state(network_of(**{**FULL, **layers}), state), large, mocks[1])
+    assert shrunk < share * distance(with_state(small, cut), large, mocks[1])
+
+
+def test_nothing_to_shrink_changes_little(large, mocks):
+    """The fit of the first shared layer to its own outputs gives itself, but for the ridge."""
+    same = network_of(**FULL)
+    state = shrink(large, same, mocks[0])
+    assert distance(with_state(same, state), large, mocks[1]) < 0.05
+
+
+@pytest.mark.parametrize("layers", [{"n_latent": 16}, {"n_residual_hidden": 30}, {"n_residual": 2}])
+def test_other_layers_are_refused(large, mocks, layers):
+    """Wider ones, too."""
+    small = network_of(**{**FULL, "n_residual_hidden": 12, **layers})
+    with pytest.raises(SFHCNNError, match=r"cannot come from|residual blocks"):
+        shrink(large, small, mocks[0])

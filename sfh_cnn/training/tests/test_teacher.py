@@ -1,0 +1,87 @@
+"""What a network learns from another one."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sfh_cnn.core import SFHCNNError
+from sfh_cnn.tests.small import small_config, small_generator, small_library, small_network
+from sfh_cnn.training import INPUT_NAMES, lesson, to_tensors, train
+
+pytest.importorskip("lightning")
+pytestmark = pytest.mark.filterwarnings("ignore")  # lightning's advice on workers and loggers
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Mocks."""
+    return to_tensors(small_generator().chunk(92, 256))
+
+
+@pytest.fixture
+def teacher():
+    """Without calibration, as in training."""
+    network = copy.deepcopy(small_network())
+    network.interval_factor.fill_(1.0)
+    return network
+
+
+def answers_of(network, batch):
+    """Latent vectors and quantiles."""
+    latent = network.encode(*[batch[name] for name in INPUT_NAMES])
+    return latent, network.heads(latent)[1]
+
+
+@torch.no_grad()
+def test_there_is_nothing_to_learn_from_oneself(teacher, batch):
+    """Also with other scales of the answers: the answers themselves count."""
+    latent, quantiles = answers_of(teacher, batch)
+    parts = lesson(teacher, teacher, batch, latent, quantiles)
+    assert set(parts) == {"latent", "answers"}
+    assert max(parts.values()) < 1e-10
+    other = copy.deepcopy(teacher)
+    other.quantity_std *= 2.0
+    other.quantity_mean += 0.5 * teacher.quantity_std
+    rescaled = 0.5 * (quantiles - 0.5)
+    assert lesson(teacher, other, batch, latent, rescaled)["answers"] < 1e-8
+
+
+@torch.no_grad()
+def test_differences_are_in_units_of_intervals_and_scatter(teacher, batch):
+    """Half a 68 per cent interval, and a tenth of the scatter of the latent vectors; wild differences are cut."""
+    latent, quantiles = answers_of(teacher, batch)
+    width = (quantiles[..., -2] - quantiles[..., 1]).clamp(min=0.02)[..., None]
+    parts = lesson(teacher, teacher, batch, latent + 0.1 * latent.std(0), quantiles + 0.5 * width)
+    assert_close(parts["answers"], torch.tensor(0.25))
+    assert_close(parts["latent"], torch.tensor(0.01), rtol=1e-3, atol=0)
+    assert_close(lesson(teacher, teacher, batch, latent, quantiles + 100 * width)["answers"], torch.tensor(4.0))
+    assert "latent" not in lesson(teacher, teacher, batch, latent[:, 1:], quantiles)
+
+
+def run(folder, config, **settings):
+    """A short training."""
+    return train(config, folder, libraries=[small_library()], progress_bar=False, accelerator="cpu", **settings)
+
+
+def test_a_pupil_comes_closer_to_its_teacher(tmp_path, teacher, batch):
+    """In the same few steps; the teacher stays as it is, and a run that has one is resumed with it only."""
+    before = copy.deepcopy(teacher.state_dict())
+    config = small_config(n_mocks=32 * 30, learning_rate=0.01, seed=5)
+    alone, taught = run(tmp_path / "alone", config), run(tmp_path / "taught", config, teacher=teacher)
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    with torch.no_grad():
+        off = [lesson(teacher, network, batch, *answers_of(network, batch)) for network in (alone, taught)]
+    assert off[1]["latent"] < 0.5 * off[0]["latent"]
+    assert off[1]["answers"] < off[0]["answers"]
+    with pytest.raises(SFHCNNError, match="has a teacher, a network; give it again"):
+        run(tmp_path / "taught", config, resume=True)
+    run(tmp_path / "taught", config, resume=True, teacher=teacher)
+
+
+def test_a_teacher_of_another_subject_is_refused(tmp_path, teacher):
+    """Pixels, bands and age bins must be the same."""
+    teacher.n_age = 8
+    with pytest.raises(SFHCNNError, match="the teacher has other pixels, bands or age bins"):
+        run(tmp_path, small_config(), teacher=teacher)
