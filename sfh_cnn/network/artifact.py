@@ -32,7 +32,7 @@ from sfh_cnn.core import (
 )
 from sfh_cnn.core.constants import NETWORK_FORMAT_VERSION
 
-from .config import NetworkConfig
+from .config import NetworkConfig, as_recorded
 from .model import SFHNet
 from .templates import Templates
 
@@ -215,7 +215,7 @@ def _read(path):
             raise NetworkFileError(f"format {form}, this version of sfh_cnn reads version {NETWORK_FORMAT_VERSION}")
         contract = ModelContract.from_json(member("extra/card.json").decode())
         layers = json.loads(member("extra/network.json"))
-        config = build_config(_with_old_layers(layers["network"]), NetworkConfig, where="network.json")
+        config = build_config(as_recorded(layers["network"]), NetworkConfig, where="network.json")
         index = json.loads(member("extra/weights.json"))
         _check_claims(contract, config, layers["templates"], [entry["shape"] for entry in index.values()])
 
@@ -232,15 +232,6 @@ def _read(path):
         released = build()
     released.load_state_dict(state)
     return contract, released, config
-
-
-def _with_old_layers(layers):
-    """What earlier files do not say of their layers, for it went without saying."""
-    old = {"means_first": False}  # before the joint posterior began with the means
-    if "projection_px" not in layers:  # before hidden layers had widths of their own
-        width = [layers.get(name, getattr(NetworkConfig, name)) for name in ("n_token_channel", "n_latent")]
-        old |= {"projection_px": 1, "n_token_hidden": 2 * width[0], "n_residual_hidden": width[1]}
-    return old | layers
 
 
 def _check_claims(contract, config, template_sizes, shapes):

@@ -1,10 +1,12 @@
 """NetworkConfig: layers and widths; pixels, bands and age bins come from the contract."""
 
+# Annotations are not strings here: to read a network file they would have to be evaluated.
 import dataclasses
+from typing import Any
 
 from sfh_cnn.core import SFHCNNError
 
-__all__ = ["NetworkConfig"]
+__all__ = ["NetworkConfig", "as_recorded"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,3 +50,23 @@ class NetworkConfig:
             raise SFHCNNError(f"block_px must be even, got {self.block_px}")
         if self.n_token_channel % self.n_head:
             raise SFHCNNError(f"n_token_channel ({self.n_token_channel}) must be a multiple of n_head ({self.n_head})")
+
+
+def as_recorded(layers: dict[str, Any]) -> dict[str, Any]:
+    """The layers of a network from the record of it, with what earlier versions did not say.
+
+    Parameters
+    ----------
+    layers : dict
+        Fields of `NetworkConfig`.
+
+    Returns
+    -------
+    dict
+        With more of the fields.
+    """
+    old: dict[str, Any] = {"means_first": False}  # before the joint posterior began with the means
+    if "projection_px" not in layers:  # before hidden layers had widths of their own
+        token, latent = (layers.get(name, getattr(NetworkConfig, name)) for name in ("n_token_channel", "n_latent"))
+        old |= {"projection_px": 1, "n_token_hidden": 2 * token, "n_residual_hidden": latent}
+    return old | layers
