@@ -113,6 +113,20 @@ def row_of(snr, network, refined, truth, cpu_s):
     }
 
 
+def widths_of(snr, network, refined, truth):
+    """Rows: for each quantity the median half width of the 68 per cent intervals and the rms error of both answers."""
+    good = (refined.flags & (Flag.LOW_SAMPLE_SIZE | Flag.POOR_RECONSTRUCTION)) == 0
+    rows = []
+    for i, name in enumerate(QUANTITIES):
+        row = {"S/N": f"{snr:g}", "Quantity": name}
+        for label, result in (("network", network), ("refined", refined)):
+            q = result.arrays[f"q_{name}"][good]
+            row[f"Half width, {label}"] = f"{np.median(q[:, 5] - q[:, 1]) / 2:.3f}"
+            row[f"Error, {label}"] = f"{np.sqrt(np.mean((q[:, 3] - truth[good, i]) ** 2)):.3f}"
+        rows.append(row)
+    return rows
+
+
 def flags_of(name, result):
     """One row: how often each flag is raised, per cent."""
     flags = (Flag.NETWORK_OFF, Flag.LOW_SAMPLE_SIZE, Flag.POOR_RECONSTRUCTION)
@@ -165,17 +179,19 @@ def main():
         seen = observation(config.observation, snr, calibration_error)
         return make_mocks(MockGenerator(dataclasses.replace(config, observation=seen, seed=args.seed), libraries), n)
 
-    rows, flags = [], []
+    rows, flags, widths = [], [], []
     for snr in args.snr:
         mocks = mocks_of(snr, args.calibration_error, args.n)
         network = predict(predictor, config, mocks)
         refined, cpu_s = refine_all(refiner, network, f"S/N {snr:g}")
         truth = mocks["scalars"][:, [SCALAR_NAMES.index(name) for name in QUANTITIES]]
         rows.append(row_of(snr, network, refined, truth, cpu_s))
+        widths += widths_of(snr, network, refined, truth)
         if not flags:
             flags.append(flags_of("as trained", refined))
             flags += [flags_of(f"network shifted by {by} half widths", shifted(network, refined, by)) for by in (2, 4)]
-        show(args.write, refine=sorted(rows, key=lambda row: float(row["S/N"])), refine_flags=flags)
+        rows.sort(key=lambda row: float(row["S/N"]))
+        show(args.write, refine=rows, refine_flags=flags, refine_widths=sorted(widths, key=lambda row: float(row["S/N"])))
     if args.n_wrong:
         snr = args.snr[0]
         wrong = mocks_of(snr, 0.03, args.n_wrong)
