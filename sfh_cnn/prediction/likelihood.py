@@ -103,7 +103,7 @@ class _AtDispersion:
     """As `HistoryLikelihood`, for stars of one velocity dispersion."""
 
     def __init__(self, observed, terms, sample):
-        self._terms, self._constant = terms, -0.5 * observed.log_determinant
+        self._terms = terms
         frame, self._length = _frame(observed, observed.models(*sample).astype(float))
         grid, n_wave = observed.generator.grid, len(observed.generator.wave_aa)
         fine, coarse = frame[:n_wave] * observed.weight[:n_wave, None], frame[n_wave:] * observed.weight[n_wave:, None]
@@ -125,10 +125,10 @@ class _AtDispersion:
             share = self._share(cloud[rows[0]])
             along, across = self._light(young[rows], old[rows], cloud[rows[0]])
             peak, lowest = self._search(along, across, share)
-            out[rows] = self._constant - 0.5 * lowest
+            out[rows] = -0.5 * lowest
             near = np.flatnonzero(lowest < lowest.min() + _HOPELESS)
             _, log_mass = self._integrand(along[near], across[near], share, peak[near])
-            out[rows[near]] = self._constant + logsumexp(log_mass, axis=(1, 2))
+            out[rows[near]] = logsumexp(log_mass, axis=(1, 2))
         return out
 
     def draw_dust(self, young, old, cloud, rng):

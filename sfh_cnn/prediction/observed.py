@@ -55,8 +55,6 @@ class ObservedSpectrum:
     band_matrix : ndarray, shape (n_coarse, n_band)
     error_factor, sigma_kms, velocity_kms, calibration_slope : float
         What was fitted; the slope is that of the power of the calibration errors, a mean over its evidence.
-    log_determinant : float
-        Of the covariance of the data over their noise.
     """
 
     def __init__(
@@ -92,51 +90,31 @@ class ObservedSpectrum:
 
         # Everything smooth that may be added to a model: data = level * model + noise + nuisance.
         curves = modes * calibration_error * stars if calibration_error > 0 else modes[:0]
-        self._smooth, self._tangents = curves, tangents
         config = generator.config.observation
         bands = generator.config.instrument.bands
         has = np.isfinite(band_flux) & (band_flux_err > 0)
         self.band_matrix = band_matrix(generator.grid.coarse_wave_aa, bands, redshift).astype(np.float32)
         band_flux = np.where(has, band_flux, 0.0)
-        self._grey, zero_point = (share * band_flux for share in config.band_mismatch(calibration_error))
+        grey, zero_point = (share * band_flux for share in config.band_mismatch(calibration_error))
         band_err = np.hypot(np.where(has, band_flux_err, 1.0), zero_point)
         self.weight = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
-        # The prior of the velocity has its middle at 0, the tangent at what was fitted.
+        # The prior of the velocity has its middle at 0, the change with it was measured at what was fitted.
         self.data = np.concatenate([self._flux + tangents[0] * self.velocity_kms / _WIDTH_KMS[0], band_flux])
         self.data *= self.weight
-        self._set_dispersion(self.sigma_kms, _WIDTH_KMS[1] ** 2)
-
-    def with_dispersion(self, sigma_kms, width_kms=0.0):
-        """The same data, to be compared with stars of another velocity dispersion.
-
-        Parameters
-        ----------
-        sigma_kms : float
-        width_kms : float, optional
-            Range of dispersions around it that it stands for.
-
-        Returns
-        -------
-        ObservedSpectrum
-        """
-        other = copy.copy(self)
-        other._set_dispersion(sigma_kms, (2.0 * sigma_kms * width_kms + width_kms**2) / np.sqrt(12.0))
-        return other
-
-    def _set_dispersion(self, sigma_kms, width_kms2):
-        """Stars of a dispersion whose square has a standard deviation."""
-        self.sigma_kms = sigma_kms
-        self.bases = self.generator.broadened_bases(self.redshift, sigma_kms, self.velocity_kms)
-        change = self._tangents[1:] * width_kms2 / _WIDTH_KMS[1] ** 2
-        nuisance = np.concatenate([self._smooth, self._tangents[:1], change])  # (n_nuisance, n_wave)
-        n_band = len(self._grey)
-        nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), n_band))], axis=1)
-        grey = np.concatenate([np.zeros(len(self._flux)), self._grey])
-        nuisance = np.concatenate([nuisance, grey[None]]) * self.weight
+        nuisance = np.concatenate([curves, tangents[:1]])  # (n_nuisance, n_wave)
+        nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), len(bands)))], axis=1)
+        nuisance = np.concatenate([nuisance, np.concatenate([np.zeros(len(wave_aa)), grey])[None]]) * self.weight
         # Woodbury: with noise of unit variance the inverse covariance is 1 - P P^T, P = U L^-T, L L^T = 1 + U^T U.
         lower = np.linalg.cholesky(np.eye(len(nuisance)) + nuisance @ nuisance.T)
         self._project = np.linalg.solve(lower, nuisance).T  # (n_data, n_nuisance)
-        self.log_determinant = 2.0 * np.sum(np.log(lower.diagonal()))
+        self.bases = generator.broadened_bases(redshift, self.sigma_kms, self.velocity_kms)
+
+    def with_dispersion(self, sigma_kms):
+        """The same data, to be compared with stars of another velocity dispersion (km/s)."""
+        other = copy.copy(self)
+        other.sigma_kms = sigma_kms
+        other.bases = self.generator.broadened_bases(self.redshift, sigma_kms, self.velocity_kms)
+        return other
 
     def by_inverse_covariance(self, vectors):
         """Columns (n_data, n) multiplied by the inverse covariance of the errors."""

@@ -152,10 +152,9 @@ class Refiner:
             float(arrays["q_velocity_dispersion"][row, middle]),
             float(arrays["q_velocity"][row, middle]),
         )
-        width, nodes = self._dispersions(arrays["q_velocity_dispersion"][row])
-        likelihood = HistoryLikelihood(
-            [observed.with_dispersion(sigma_kms, width) for sigma_kms in nodes], self.terms, self.sample
-        )
+        sigmas_kms = self._dispersions(arrays["q_velocity_dispersion"][row])
+        each = [observed.with_dispersion(sigma_kms) for sigma_kms in sigmas_kms]
+        likelihood = HistoryLikelihood(each, self.terms, self.sample)
         numbers = np.concatenate(list(self._start_blocks())).reshape(_N_ISLAND, _N_START, -1)
         start = Population(numbers, likelihood(*self._start_states).reshape(numbers.shape[:2]))
         numbers, log_likelihood = temper(
@@ -178,13 +177,13 @@ class Refiner:
         return draws, size, -2.0 * log_likelihood.max() / np.count_nonzero(observed.weight)
 
     def _dispersions(self, quantiles):
-        """Distance of neighbouring velocity dispersions, km/s, and these; together they stand for their prior."""
+        """Velocity dispersions that stand for their prior where it matters, (_N_DISPERSION,), km/s."""
         lowest, highest = self.generator.config.observation.velocity_dispersion_range_kms
         middle = quantiles[len(quantiles) // 2]
         reach = max(2.0 * max(quantiles[-1] - middle, middle - quantiles[0]), _LEAST_REACH_KMS)
         low, high = np.clip([middle - reach, middle + reach], lowest, highest)
         edges = np.linspace(*((low, high) if high > low else (lowest, highest)), _N_DISPERSION + 1)
-        return edges[1] - edges[0], 0.5 * (edges[1:] + edges[:-1])
+        return 0.5 * (edges[1:] + edges[:-1])
 
     def _draws(self, history, dust):
         """What `SFHResult` calls draws, but for the mass-to-light ratios."""

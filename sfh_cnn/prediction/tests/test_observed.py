@@ -120,3 +120,16 @@ def test_the_power_of_smooth_errors_is_what_the_spectrum_shows(slope, low, high)
         bent.flux = mock.flux * (1 + 0.03 * coefficients @ modes)
         found.append(bent.observed(calibration_error=0.03).calibration_slope)
     assert low <= np.median(found) <= high
+
+
+def test_the_dispersion_of_the_stars_is_found_among_several():
+    """The true history is most likely with the dispersion that it has; the first fit does not matter."""
+    mock, sigmas = Mock(snr=100.0), np.array([20.0, 70.0, 120.0, 170.0, 220.0])
+    likely = []
+    for first_guess in (60.0, 200.0):
+        observed = mock.observed(sigma_kms=first_guess, velocity_kms=0.0)
+        each = [observed.with_dispersion(sigma_kms) for sigma_kms in sigmas]
+        values = [chi2(one, one.models(mock.history, mock.dust))[0] for one in each]
+        likely.append(sigmas[np.argmin(values)])
+        assert observed.sigma_kms not in sigmas  # copies were changed, not this one
+    assert likely == [SIGMA_KMS, SIGMA_KMS]

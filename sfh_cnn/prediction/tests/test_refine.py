@@ -8,16 +8,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sfh_cnn import SFHPredictor, SFHResult
 from sfh_cnn.core import Flag, SFHCNNError
+from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.prediction import refine
-from sfh_cnn.tests.small import small_library
+from sfh_cnn.tests.small import small_generator, small_library
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Few chains and sweeps."""
-    monkeypatch.setattr(refine, "_N_START", 1024)
+    monkeypatch.setattr(refine, "_N_START", 2048)
     monkeypatch.setattr(refine, "_N_CHAIN", 16)
-    monkeypatch.setattr(refine, "_N_SWEEP", 16)
+    monkeypatch.setattr(refine, "_N_SWEEP", 24)
 
 
 def refined(predictor, spectrum, **settings):
@@ -48,12 +49,18 @@ def test_a_refined_result_follows_its_draws(predictor, observed, quick, monkeypa
 def test_exact_draws_describe_the_spectrum(predictor, observed, quick, monkeypatch):
     """An untrained network knows nothing of the mean age; its exact posterior is narrow and near the truth."""
     monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", 0)
-    plain = predictor.predict(observed.spectrum([0, 1]), calibration_error=0.0)
-    exact = refined(predictor, observed.spectrum([0, 1]), calibration_error=0.0)
+    rows = [0, 4]
+    plain = predictor.predict(observed.spectrum(rows), calibration_error=0.0)
+    exact = refined(predictor, observed.spectrum(rows), calibration_error=0.0)
+    truth = small_generator().chunk(5, observed.n, observed=False)["scalars"][rows]
     for name in ("light_weighted_log_age", "light_weighted_metallicity"):
         lower, upper = exact.interval(name)
         plain_lower, plain_upper = plain.interval(name)
         assert np.all(upper.value - lower.value < plain_upper.value - plain_lower.value)
+        lower, upper = exact.interval(name, 0.95)
+        assert np.all(
+            (lower.value < truth[:, SCALAR_NAMES.index(name)]) & (truth[:, SCALAR_NAMES.index(name)] < upper.value)
+        )
 
 
 def test_too_few_effective_draws_keep_the_answer_of_the_network(predictor, observed, quick, monkeypatch):
@@ -69,7 +76,7 @@ def test_too_few_effective_draws_keep_the_answer_of_the_network(predictor, obser
 def test_a_network_that_is_off_is_noticed(predictor, observed, quick, monkeypatch):
     """Quantiles shifted by many of their widths raise the flag, and leave no trace in the refined answer."""
     monkeypatch.setattr(refine, "_MIN_SAMPLE_SIZE", 0)
-    plain = predictor.predict(observed.spectrum([0, 1]), keep_spectra=True)
+    plain = predictor.predict(observed.spectrum([0, 2]), keep_spectra=True)
     refiner = refine.Refiner(predictor.contract, {"toy": small_library()})
     good = refiner.refine(plain)
     width = plain.arrays["q_light_weighted_log_age"][:, -1] - plain.arrays["q_light_weighted_log_age"][:, 0]
@@ -117,3 +124,15 @@ def test_released_network_names_the_library_that_lacks():
     """E-MILES comes with no package."""
     with pytest.raises(SFHCNNError, match="e-miles"):
         refine.Refiner(SFHPredictor.pretrained("phangs-muse-hst").contract)
+
+
+@pytest.mark.parametrize(
+    ("low", "middle", "high", "expected"),
+    [(100.0, 120.0, 130.0, (80.0, 160.0)), (0.0, 10.0, 25.0, (0.0, 40.0)), (295.0, 299.0, 300.0, (279.0, 300.0))],
+)
+def test_dispersions_stand_for_their_prior(predictor, low, middle, high, expected):
+    """Evenly over twice the network's interval, inside the prior, and not too close where it is very sure."""
+    found = refine.Refiner(predictor.contract, {"toy": small_library()})._dispersions(np.array([low, middle, high]))
+    step = np.diff(found)
+    assert_allclose(step, step[0])
+    assert_allclose((found[0] - step[0] / 2, found[-1] + step[0] / 2), expected)
