@@ -191,7 +191,9 @@ def main():
             flags.append(flags_of("as trained", refined))
             flags += [flags_of(f"network shifted by {by} half widths", shifted(network, refined, by)) for by in (2, 4)]
         rows.sort(key=lambda row: float(row["S/N"]))
-        show(args.write, refine=rows, refine_flags=flags, refine_widths=sorted(widths, key=lambda row: float(row["S/N"])))
+        show(
+            args.write, refine=rows, refine_flags=flags, refine_widths=sorted(widths, key=lambda row: float(row["S/N"]))
+        )
     if args.n_wrong:
         snr = args.snr[0]
         wrong = mocks_of(snr, 0.03, args.n_wrong)

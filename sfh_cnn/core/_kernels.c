@@ -341,29 +341,19 @@ FAST static int32_t ratios(const float *restrict flux, const float *restrict err
     return (int32_t)count;
 }
 
-FAST static void scale(const float *restrict from, float factor, Py_ssize_t n, float *restrict to)
+PyDoc_STRVAR(statistics_doc, "statistics((n, n_wave, stride), flux, flux_err, mask, out); out (n, 5)");
+static PyObject *statistics(PyObject *self, PyObject *args)
 {
-    for (Py_ssize_t j = 0; j < n; j++)
-        to[j] = from[j] * factor;
-}
-
-PyDoc_STRVAR(survey_doc, "survey((n, n_wave, stride), flux, flux_err, mask, out, flux_per_unit, flux_err_per_unit); "
-                         "out (n, 6)");
-static PyObject *survey(PyObject *self, PyObject *args)
-{
-    PyObject *flux_, *err_, *mask_, *out_, *out_flux_, *out_err_;
+    PyObject *flux_, *err_, *mask_, *out_;
     Py_ssize_t n, n_wave, stride;
     arrays a = {.n = 0};
-    if (!PyArg_ParseTuple(args, "(nnn)OOOOOO", &n, &n_wave, &stride, &flux_, &err_, &mask_, &out_, &out_flux_,
-                          &out_err_))
+    if (!PyArg_ParseTuple(args, "(nnn)OOOO", &n, &n_wave, &stride, &flux_, &err_, &mask_, &out_))
         return NULL;
     const float *flux = items(&a, flux_, 0, n * n_wave, 4, "flux");
     const float *err = flux ? items(&a, err_, 0, n * n_wave, 4, "flux_err") : NULL;
     const uint8_t *mask = err ? items(&a, mask_, 0, n * n_wave, 1, "mask") : NULL;
-    double *out = mask ? items(&a, out_, 1, n * 6, 8, "out") : NULL;
-    float *out_flux = out ? items(&a, out_flux_, 1, n * n_wave, 4, "flux_per_unit") : NULL;
-    float *out_err = out_flux ? items(&a, out_err_, 1, n * n_wave, 4, "flux_err_per_unit") : NULL;
-    if (!out_err)
+    double *out = mask ? items(&a, out_, 1, n * 5, 8, "out") : NULL;
+    if (!out)
         goto end;
     if (stride < 1) {
         PyErr_SetString(PyExc_ValueError, "stride must be positive");
@@ -376,9 +366,8 @@ static PyObject *survey(PyObject *self, PyObject *args)
     for (Py_ssize_t i = 0; i < n; i++) {
         const float *f = flux + i * n_wave, *e = err + i * n_wave;
         const uint8_t *m = mask + i * n_wave;
-        double *to = out + 6 * i;
+        double *to = out + 5 * i;
         Py_ssize_t n_valid, first = 0, last = n_wave;
-        int exponent = 1;
         float *valid = work, *ratio = work + n_wave, n_negative;
         to_valid(m, n_wave, valid);
         const double sum = valid_sum(f, valid, n_wave, &n_valid);
@@ -392,11 +381,6 @@ static PyObject *survey(PyObject *self, PyObject *args)
         to[2] = n_valid ? sum / (double)n_valid : 0.0;
         to[3] = n_ratio ? median(ratio, (int32_t)((n_wave + stride - 1) / stride), n_ratio) : 0.0;
         to[4] = n_ratio ? n_negative / (double)n_ratio : 0.0;
-        if (to[2] > 0.0)
-            frexp(to[2], &exponent);
-        to[5] = ldexp(1.0, exponent - 1);
-        scale(f, (float)(1.0 / to[5]), n_wave, out_flux + i * n_wave);
-        scale(e, (float)(1.0 / to[5]), n_wave, out_err + i * n_wave);
     }
     Py_END_ALLOW_THREADS
 end:
@@ -556,7 +540,9 @@ INLINE void means_of(const float *restrict from, Py_ssize_t n, const Py_ssize_t 
 
 FAST static void means(const float *from, Py_ssize_t n, Py_ssize_t together, float *to)
 {
-    if (together == 2)
+    if (together == 1)
+        means_of(from, n, 1, to);
+    else if (together == 2)
         means_of(from, n, 2, to);
     else
         means_of(from, n, together, to);
@@ -994,7 +980,7 @@ end:
 }
 
 static PyMethodDef methods[] = {
-    {"resample", resample, METH_VARARGS, resample_doc},       {"survey", survey, METH_VARARGS, survey_doc},
+    {"resample", resample, METH_VARARGS, resample_doc},       {"statistics", statistics, METH_VARARGS, statistics_doc},
     {"block_sums", block_sums, METH_VARARGS, block_sums_doc}, {"high_pass", high_pass, METH_VARARGS, high_pass_doc},
     {"seen", seen, METH_VARARGS, seen_doc},                   {"fit", fit, METH_VARARGS, fit_doc},
     {"attend", attend, METH_VARARGS, attend_doc},

@@ -1,7 +1,7 @@
 """Floor 2: the network. Importing this room loads torch."""
 
 from .artifact import Artifact, load_artifact, save_artifact
-from .config import NetworkConfig, as_recorded
+from .config import NetworkConfig
 from .model import SFHNet
 from .packed import PackedNetwork
 from .posterior import from_variables, to_variables
@@ -13,7 +13,6 @@ __all__ = [
     "PackedNetwork",
     "SFHNet",
     "Templates",
-    "as_recorded",
     "from_variables",
     "load_artifact",
     "save_artifact",

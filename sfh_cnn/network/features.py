@@ -105,16 +105,9 @@ class SpectrumFeatures(nn.Module):
 
     def level(self, total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """Scale (n, 1) of spectra and continuum (n, n_block) of their blocks, given sums and counts of valid pixels."""
-        scale = self.scale(total, count)
-        return scale, self.smoothed((total / scale) @ self.smoothing, count @ self.smoothing)
-
-    def scale(self, total: Tensor, count: Tensor) -> Tensor:
-        """Mean flux (n, 1) of the valid pixels, from their sums and counts by block."""
-        return (total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1.0)).clamp(min=1e-30)
-
-    def smoothed(self, total: Tensor, count: Tensor) -> Tensor:
-        """Continuum (n, n_block) from smoothed sums, in units of the scale, and smoothed counts."""
-        return (total / count.clamp(min=1e-12)).clamp(min=0.01)
+        scale = (total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1.0)).clamp(min=1e-30)
+        level = (total / scale) @ self.smoothing / (count @ self.smoothing).clamp(min=1e-12)
+        return scale, level.clamp(min=0.01)
 
     def blocks(self, level: Tensor, noise: Tensor, count: Tensor) -> Tensor:
         """Log continuum, log noise and coverage, (n, 3, n_block), from these three by block."""

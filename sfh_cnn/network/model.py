@@ -114,7 +114,7 @@ class SFHNet(nn.Module):
         self.position = nn.Parameter(torch.empty(n_token, c.n_token_channel))
         if not self.position.is_meta:  # where it would import torch's compiler
             nn.init.normal_(self.position, std=0.02)
-        self.attention = AttentionBlock(c.n_token_channel, c.n_head, c.n_token_hidden)
+        self.attention = AttentionBlock(c.n_token_channel, c.n_head, c.n_token_hidden or 2 * c.n_token_channel)
         self.pool = nn.Linear(n_token * c.n_token_channel, c.n_branch)
         self.shape = nn.Sequential(nn.Linear(3 * n_block, c.n_branch), nn.SiLU(), nn.Linear(c.n_branch, c.n_branch))
 
@@ -126,7 +126,7 @@ class SFHNet(nn.Module):
         # Shared latent space.
         n_joined = c.n_projection + 2 * c.n_branch + c.n_photometry + _N_CONDITION
         self.join = nn.Linear(n_joined, c.n_latent)
-        blocks = [ResidualBlock(c.n_latent, c.n_residual_hidden) for _ in range(c.n_residual)]
+        blocks = [ResidualBlock(c.n_latent, c.n_residual_hidden or c.n_latent) for _ in range(c.n_residual)]
         self.trunk = nn.Sequential(*blocks, nn.LayerNorm(c.n_latent))
 
         # Heads.

@@ -70,7 +70,6 @@ class PackedNetwork:
         self.patch_tokens = _Linear(kernel[:, :n_channel].transpose(1, 2).flatten(1), dtype=dtype)
         self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
         self.projection = _Linear(network.projection.weight, dtype=dtype)
-        self.smoothing = _Linear(network.features.smoothing.T)
         attention = network.attention
         # The scores come out as powers of two, whose exponentials are the fastest.
         layer, scale = attention.query_key_value, torch.ones(3, attention.mix.out_features)
@@ -145,8 +144,7 @@ class PackedNetwork:
         data = [values.contiguous().numpy() for values in (flux, flux_err, mask)]
         total, count, noise = torch.empty(3, n, n_block).unbind(0)
         kernels.compiled.block_sums((n, n_block, px), data[0], data[2], total.numpy(), count.numpy())
-        scale = features.scale(total, count)
-        level = features.smoothed(*self.smoothing(torch.cat([total / scale, count])).chunk(2))
+        scale, level = features.level(total, count)
         bits = torch.int16 if dtype == torch.bfloat16 else torch.float32
         together = self.network.projection_px
         coarse, pairs = (

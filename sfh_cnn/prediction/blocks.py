@@ -76,10 +76,10 @@ class InputBlocks:
         Fills ``flags`` and the attributes of these rows.
         """
         flux, flux_err, mask = self._on_grid(rows)
-        numbers, unit, flux, flux_err = _survey(flux, flux_err, mask)
-        self._check(rows, numbers)
+        level = self._check(rows, flux, flux_err, mask)
+        # 1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two changes no digit.
         good = (self.flags[rows] & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0
-        self.unit[rows] = np.where(good, unit, 1.0)
+        self.unit[rows] = np.exp2(np.floor(np.log2(np.where(good, level, 1.0))))
         number = np.arange(len(self.spectra))[rows]
         if not good.all():
             number, flux, flux_err, mask = (values[good] for values in (number, flux, flux_err, mask))
@@ -98,29 +98,24 @@ class InputBlocks:
             extinction = self._extinction if self._extinction.ndim == 1 else self._extinction[rows]
             factor = (10 ** (0.4 * ebv[:, None] * extinction)).astype(part.flux.dtype)
             part.flux, part.flux_err = part.flux * factor, part.flux_err * factor
-        # Where the rows are neighbours, straight to where they are kept.
-        in_place = self.kept is not None and isinstance(rows, slice)
-        out = part.resample(self.contract.wavelength_grid, self._kept_rows(rows) if in_place else None)
+        flux, flux_err, mask = part.resample(self.contract.wavelength_grid)
         if self.near_lines is not None:
-            out[2][:] |= self.near_lines
-        if self.kept is not None and not in_place:
-            for kept, values in zip(self.kept.values(), out, strict=True):
-                kept[rows] = values
-        return out
-
-    def _kept_rows(self, rows):
-        return tuple(kept[rows] for kept in self.kept.values())
+            mask |= self.near_lines
+        if self.kept is not None:
+            self.kept["flux"][rows], self.kept["flux_err"][rows], self.kept["mask"][rows] = flux, flux_err, mask
+        return flux, flux_err, mask
 
     def _arguments(self, number, flux, flux_err, mask):
         unit = self.unit[number, None]
+        per_unit = (1.0 / unit).astype(np.float32)
         bands = [(values[number] / unit).astype(np.float32) for values in self.bands]
         singles = (np.nan_to_num(self.spectra.redshift[number]), self.calibration_error[number])
-        return flux, flux_err, mask, *bands, *(one.astype(np.float32) for one in singles)
+        return flux * per_unit, flux_err * per_unit, mask, *bands, *(one.astype(np.float32) for one in singles)
 
-    def _check(self, rows, numbers):
-        """Set the flags that the data alone decide, and the S/N per pixel."""
-        domain, n_wave = self.contract.domain, self.contract.n_wave
-        n_valid, span, level, snr, negative = numbers
+    def _check(self, rows, flux, flux_err, mask):
+        """Set the flags that the data alone decide, and the S/N per pixel; return the mean flux."""
+        domain, n_wave = self.contract.domain, flux.shape[1]
+        n_valid, span, level, snr, negative = _statistics(flux, flux_err, mask)
         covered = span / n_wave
         low, high = domain["snr"]
         redshift = self.spectra.redshift[rows]
@@ -140,22 +135,7 @@ class InputBlocks:
         self.flags[rows] = flags
         self.snr[rows] = snr
         self.valid_share[rows] = n_valid / n_wave
-
-
-def _survey(flux, flux_err, mask):
-    """The `_statistics` of a block of spectra, its units (n_spec,), and flux and error in these.
-
-    1e-20 erg/s/cm2/Angstrom and its squares must fit in float32; a power of two near the mean flux changes no digit.
-    """
-    if kernels.compiled is not None:
-        out, scaled = np.empty((len(mask), 6)), (np.empty_like(flux), np.empty_like(flux_err))
-        kernels.compiled.survey((*mask.shape, _SNR_STRIDE), flux, flux_err, mask, out, *scaled)
-        return out.T[:5], out[:, 5], *scaled
-    numbers = _statistics(flux, flux_err, mask)
-    level = numbers[2]
-    unit = np.ldexp(1.0, np.frexp(np.where(level > 0, level, 1.0))[1] - 1)
-    per_unit = (1.0 / unit[:, None]).astype(np.float32)
-    return numbers, unit, flux * per_unit, flux_err * per_unit
+        return level
 
 
 def _statistics(flux, flux_err, mask):
@@ -165,6 +145,11 @@ def _statistics(flux, flux_err, mask):
     that are negative by more than 3 sigma; 0 where no pixel is valid.
     """
     n_spec, n_wave = mask.shape
+    if kernels.compiled is not None:
+        out = np.empty((n_spec, 5))
+        kernels.compiled.statistics((n_spec, n_wave, _SNR_STRIDE), flux, flux_err, mask, out)
+        n_valid, span, level, snr, negative = out.T
+        return n_valid, span, level, snr, negative
     n_valid = n_wave - np.count_nonzero(mask, axis=1)
     some = np.maximum(n_valid, 1)
     if n_valid.min(initial=n_wave) == n_wave:

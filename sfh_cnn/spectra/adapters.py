@@ -95,11 +95,9 @@ class ObservedSpectra:
         }
         return dataclasses.replace(self, **parts, redshift=self.redshift[rows])
 
-    def resample(
-        self, grid: WavelengthGrid, out: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    def resample(self, grid: WavelengthGrid) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """The spectra on a network's rest-frame pixels; see `resample_to_grid`."""
-        return resample_to_grid(self.wave_aa, self.flux, self.flux_err, self.mask, self.redshift, grid, out)
+        return resample_to_grid(self.wave_aa, self.flux, self.flux_err, self.mask, self.redshift, grid)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -246,7 +246,6 @@ def resample_to_grid(
     mask: np.ndarray | None,
     redshift: np.ndarray,
     grid: WavelengthGrid,
-    out: tuple[np.ndarray, np.ndarray | None, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Put spectra of any redshifts on the grid's pixels: `resample_spectra`, matrix by matrix.
 
@@ -264,8 +263,6 @@ def resample_to_grid(
         Redshifts; where they are not finite, every pixel comes out bad.
     grid : `~sfh_cnn.core.WavelengthGrid`
         Rest-frame pixels of the network.
-    out : tuple of ndarray, optional
-        Arrays of the kinds and shapes that are returned, contiguous, to be filled instead of new ones.
 
     Returns
     -------
@@ -283,7 +280,7 @@ def resample_to_grid(
         groups = [(edges, value, known[group == i]) for i, value in enumerate(steps)]
     else:
         groups = [(pixel_edges(wave_aa[i]).tobytes(), value, [i]) for i, value in zip(known, step, strict=True)]
-    out = _empty(n_spec, grid.n_wave, flux_err is not None) if out is None else out
+    out = _empty(n_spec, grid.n_wave, flux_err is not None)
     if len(known) < n_spec:
         for values, blank in zip(out, (0.0, 0.0, True), strict=True):
             if values is not None:

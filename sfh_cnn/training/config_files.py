@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from sfh_cnn.core import SFHCNNError, build_config
-from sfh_cnn.network import as_recorded
 from sfh_cnn.synthesis import SynthesisConfig
 
 from .config import RunConfig
@@ -103,8 +102,6 @@ def read_run_config(folder: str | Path) -> RunConfig:
         data = json.loads(record.read_text(encoding="utf-8"))
     except ValueError as err:
         raise SFHCNNError(f"{record} is not readable: {err}") from err
-    if isinstance(data, dict) and isinstance(data.get("network"), dict):
-        data["network"] = as_recorded(data["network"])
     return build_config(data, RunConfig, where=str(record))
 
 
