@@ -18,6 +18,8 @@ _BLOCK_PX = 4
 #: Steps by which the kinematics of the models change, and prior widths of both changes, km/s.
 _STEP_KMS = (10.0, 50.0)
 _WIDTH_KMS = (50.0, 100.0)
+#: Least prior width of the velocity that is allowed for, km/s.
+_LEAST_WIDTH_KMS = 1.0
 #: Least rms of the smooth errors that the fit of the noise allows for: dust laws differ from any mixture of stars.
 _LEAST_BEND = 0.02
 #: Times that the kinematics are fitted, each from the last answer.
@@ -47,14 +49,15 @@ class ObservedSpectrum:
     Attributes
     ----------
     data : ndarray, shape (n_data,)
-        Pixels, then bands, over their noise; 0 where masked or missing.
+        Pixels, less what the prior of the velocity expects, then bands, over their noise; 0 where masked or missing.
     weight : ndarray, shape (n_data,)
         One over the noise; models times this compare with the data.
     bases : tuple of ndarray
-        Young and old stars with the kinematics found, for `~sfh_cnn.synthesis.MockGenerator.spectra`.
+        Young and old stars with velocity and dispersion, for `~sfh_cnn.synthesis.MockGenerator.spectra`.
     band_matrix : ndarray, shape (n_coarse, n_band)
     error_factor, sigma_kms, velocity_kms, calibration_slope : float
-        What was fitted; the slope is that of the power of the calibration errors, a mean over its evidence.
+        What was fitted, or given to `with_dispersion`; the slope is that of the power of the calibration errors, a mean
+        over its evidence.
     """
 
     def __init__(
@@ -98,10 +101,11 @@ class ObservedSpectrum:
         grey, zero_point = (share * band_flux for share in config.band_mismatch(calibration_error))
         band_err = np.hypot(np.where(has, band_flux_err, 1.0), zero_point)
         self.weight = np.concatenate([self._inverse_err, np.where(has, 1.0 / band_err, 0.0)])
-        # The prior of the velocity has its middle at 0, the change with it was measured at what was fitted.
-        self.data = np.concatenate([self._flux + tangents[0] * self.velocity_kms / _WIDTH_KMS[0], band_flux])
-        self.data *= self.weight
-        nuisance = np.concatenate([curves, tangents[:1]])  # (n_nuisance, n_wave)
+        # The models have the velocity that was fitted, its prior has its middle at 0: expected is a change by the rest.
+        per_kms = tangents[:1] / _WIDTH_KMS[0]
+        self.data = np.concatenate([self._flux + self.velocity_kms * per_kms[0], band_flux]) * self.weight
+        width_kms = max(config.velocity_error_kms / 2, _LEAST_WIDTH_KMS)
+        nuisance = np.concatenate([curves, width_kms * per_kms])  # (n_nuisance, n_wave)
         nuisance = np.concatenate([nuisance, np.zeros((len(nuisance), len(bands)))], axis=1)
         nuisance = np.concatenate([nuisance, np.concatenate([np.zeros(len(wave_aa)), grey])[None]]) * self.weight
         # Woodbury: with noise of unit variance the inverse covariance is 1 - P P^T, P = U L^-T, L L^T = 1 + U^T U.

@@ -31,6 +31,8 @@ _FAR = 1.5
 _N_DISPERSION = 10
 #: Least distance of the outermost ones from the network's median, km/s.
 _LEAST_REACH_KMS = 20.0
+#: Share of the draws at an end from which on other dispersions are tried, and how many ranges of them in all.
+_CROWDED, _N_RANGE = 0.15, 4
 #: Light of young stars, relative to that of old ones, that no dust makes a difference to.
 _DARK = 1e-5
 #: Histories made at a time, and those that span the space of spectra.
@@ -153,19 +155,15 @@ class Refiner:
             float(arrays["q_velocity"][row, middle]),
         )
         sigmas_kms = self._dispersions(arrays["q_velocity_dispersion"][row])
-        each = [observed.with_dispersion(sigma_kms) for sigma_kms in sigmas_kms]
-        likelihood = HistoryLikelihood(each, self.terms, self.sample)
-        numbers = np.concatenate(list(self._start_blocks())).reshape(_N_ISLAND, _N_START, -1)
-        start = Population(numbers, likelihood(*self._start_states).reshape(numbers.shape[:2]))
-        numbers, log_likelihood = temper(
-            lambda numbers: likelihood(*self._states(numbers)),
-            self.prior.kind,
-            self.prior.active,
-            start,
-            _N_CHAIN,
-            _N_SWEEP,
-            rng,
-        )
+        for _ in range(_N_RANGE):
+            each = [observed.with_dispersion(sigma_kms) for sigma_kms in sigmas_kms]
+            likelihood = HistoryLikelihood(each, self.terms, self.sample)
+            numbers, log_likelihood = self._temper(likelihood, rng)
+            *_, which = self._states(numbers.reshape(-1, self.prior.n_number))
+            elsewhere = self._elsewhere(sigmas_kms, which)
+            if elsewhere is None:
+                break
+            sigmas_kms = elsewhere
         flat = numbers.reshape(-1, self.prior.n_number)
         history = self.prior(flat)
         dust = likelihood.draw_dust(*self._states(flat), rng)
@@ -176,11 +174,38 @@ class Refiner:
         draws |= self._mass_to_light(history, tuple(part[chosen] for part in dust), observed)
         return draws, size, -2.0 * log_likelihood.max() / np.count_nonzero(observed.weight)
 
+    def _temper(self, likelihood, rng):
+        """A population from the posterior."""
+        numbers = np.concatenate(list(self._start_blocks())).reshape(_N_ISLAND, _N_START, -1)
+        start = Population(numbers, likelihood(*self._start_states).reshape(numbers.shape[:2]))
+        return temper(
+            lambda numbers: likelihood(*self._states(numbers)),
+            self.prior.kind,
+            self.prior.active,
+            start,
+            _N_CHAIN,
+            _N_SWEEP,
+            rng,
+        )
+
     def _dispersions(self, quantiles):
         """Velocity dispersions that stand for their prior where it matters, (_N_DISPERSION,), km/s."""
-        lowest, highest = self.generator.config.observation.velocity_dispersion_range_kms
         middle = quantiles[len(quantiles) // 2]
-        reach = max(2.0 * max(quantiles[-1] - middle, middle - quantiles[0]), _LEAST_REACH_KMS)
+        return self._around(middle, max(2.0 * max(quantiles[-1] - middle, middle - quantiles[0]), _LEAST_REACH_KMS))
+
+    def _elsewhere(self, sigmas_kms, which):
+        """Other dispersions, where the draws (positions ``which``) crowd at an end that is not the prior's; or None."""
+        share = np.bincount(which, minlength=_N_DISPERSION) / len(which)
+        half = 0.5 * (sigmas_kms[1] - sigmas_kms[0])
+        limits = self.generator.config.observation.velocity_dispersion_range_kms
+        for end, edge, limit in ((0, sigmas_kms[0] - half, limits[0]), (-1, sigmas_kms[-1] + half, limits[1])):
+            if share[end] > _CROWDED and abs(edge - limit) > 1e-3:
+                return self._around(sigmas_kms[end], _N_DISPERSION * half)
+        return None
+
+    def _around(self, middle, reach):
+        """Dispersions up to so far from one, as far as the prior goes."""
+        lowest, highest = self.generator.config.observation.velocity_dispersion_range_kms
         low, high = np.clip([middle - reach, middle + reach], lowest, highest)
         edges = np.linspace(*((low, high) if high > low else (lowest, highest)), _N_DISPERSION + 1)
         return 0.5 * (edges[1:] + edges[:-1])

@@ -39,9 +39,9 @@ class LitSFHNet(lightning.LightningModule):
         self._predicted = []
 
     def on_fit_start(self):
-        """The teacher goes where the network is."""
+        """The teacher goes where the network is, and to its number format."""
         if self._teacher is not None:
-            self._teacher[0].to(self.device)
+            self._teacher[0].to(device=self.device, dtype=self.dtype)
             self._teacher[0].interval_factor.fill_(1.0)  # in training there is no calibration
 
     def training_step(self, batch, _):

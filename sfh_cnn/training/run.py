@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import json
 import logging
@@ -150,19 +151,23 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     from .lightning_module import LitSFHNet
 
     checkpoint, record = folder / "last.ckpt", folder / "config.json"
-    if start[1] is not None and not config.training.teacher:
+    init_from, teacher = start
+    if teacher is None and config.training.teacher:
+        raise SFHCNNError(
+            f"the configuration names a teacher, {config.training.teacher}, and none is given (--teacher)"
+        )
+    if teacher is not None and not config.training.teacher:
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, teacher="a network"))
     if resume:
         if not checkpoint.exists():
             raise SFHCNNError(f"nothing to resume: {checkpoint} does not exist")
         recorded = read_run_config(folder)
         # What the weights once were does not matter any more.
-        if recorded.training.teacher and start[1] is None:
+        if recorded.training.teacher and teacher is None:
             raise SFHCNNError(
                 f"the run in {folder} has a teacher, {recorded.training.teacher}; give it again to resume"
             )
-        past = {name: getattr(recorded.training, name) for name in ("started_from", "teacher")}
-        training = dataclasses.replace(config.training, **past)
+        training = dataclasses.replace(config.training, started_from=recorded.training.started_from)
         config = dataclasses.replace(config, training=training)
         if recorded != config:
             raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
@@ -176,13 +181,12 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     lightning.seed_everything(config.training.seed, verbose=False)
     generator = MockGenerator(config.synthesis, libraries)
     network = build_network(config, generator)
-    init_from, teacher = start
-    if init_from is not None:
+    if init_from is not None and not resume:
+        if isinstance(init_from, SFHNet):
+            init_from = _fitting(init_from, network, generator, config)
         try:
-            if isinstance(init_from, SFHNet):
-                init_from = _fitting(init_from, network, generator, config)
             network.load_state_dict(init_from)
-        except (RuntimeError, SFHCNNError) as err:
+        except RuntimeError as err:
             raise SFHCNNError(
                 "the network to start from has other pixels, bands, age bins or layers than the configuration; "
                 "take a configuration with the same [synthesis.instrument] and [network], or start from nothing"
@@ -190,7 +194,7 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
         network.interval_factor.fill_(1.0)  # the calibration of another training
     if teacher is not None and _sees(teacher) != _sees(network):
         raise SFHCNNError(
-            "the teacher has other pixels, bands or age bins than the configuration; take one with the same "
+            "the teacher has other numbers of pixels, bands or age bins than the configuration; take one with the same "
             "[synthesis.instrument] and age bins"
         )
     module = LitSFHNet(network, config.training, teacher)
@@ -227,11 +231,12 @@ def _fitting(large, small, generator, config):
     state = large.state_dict()
     if all(value.shape == state[name].shape for name, value in small.state_dict().items() if name in state):
         return state
+    large = copy.deepcopy(large).cpu().eval()
     return shrink(large, small, to_tensors(generator.chunk(HELD_OUT["calibration"] - 2, config.training.n_initial)))
 
 
 def _sees(network):
-    """Pixels, bands and age bins."""
+    """How many pixels, bands and age bins."""
     n_wave = network.projection.in_features * network.projection_px
     return n_wave, network.photometry[0].in_features, network.n_age
 

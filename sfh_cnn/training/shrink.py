@@ -19,8 +19,8 @@ __all__ = ["shrink"]
 
 #: Ridge of the fits, relative to the mean variance of what is fitted with.
 _RIDGE = 1e-3
-#: Spectra that go through the networks together, and every how many tokens are looked at.
-_BATCH, _TOKEN_STRIDE = 512, 25
+#: Spectra that go through the networks together.
+_BATCH = 512
 #: Share of the units still to go that is dropped in each round, at most.
 _DROPPED = 0.25
 
@@ -38,8 +38,8 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
     large : SFHNet
         Trained.
     small : SFHNet
-        May differ from it in ``n_projection``, ``projection_px``, ``n_token_hidden`` and ``n_residual_hidden``. Not
-        changed.
+        Its ``n_projection``, ``n_token_hidden`` and ``n_residual_hidden`` may be smaller, its ``projection_px`` a
+        multiple. Not changed.
     mocks : dict of Tensor
         A few times more than the widest layer has inputs.
 
@@ -53,6 +53,11 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
     SFHCNNError
         If other layers differ, too, or a layer of the small network is larger.
     """
+    if small.projection_px % large.projection_px:
+        raise SFHCNNError(
+            f"projection_px ({small.projection_px}) must be a multiple of that of the network to start from, "
+            f"{large.projection_px}"
+        )
     old, state = large.state_dict(), {name: value.clone() for name, value in small.state_dict().items()}
     fitted = _perceptrons(large, small)
     free = {"projection.weight", "gate.weight", "gate.bias", "join.weight"}
@@ -61,31 +66,41 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         if old[name].shape == value.shape:
             value.copy_(old[name])
         elif name not in free or any(n > m for n, m in zip(value.shape, old[name].shape, strict=True)):
-            raise SFHCNNError(f"{name} has shape {tuple(value.shape)}; it cannot come from {tuple(old[name].shape)}")
+            raise _other_layers(f"{name} has shape {tuple(old[name].shape)}, not {tuple(value.shape)}")
 
-    inputs = _watch(large, [f"{name}.outer" for name in fitted], mocks, _TOKEN_STRIDE)
+    inputs = _watch(large, [f"{name}.outer" for name in fitted], mocks)
     for name in fitted:
         hidden, outer = inputs[f"{name}.outer"], large.get_submodule(f"{name}.outer")
         units = _most_needed(hidden, outer.weight, len(state[f"{name}.inner.bias"]))
         for part in ("inner.weight", "inner.bias"):
             state[f"{name}.{part}"] = old[f"{name}.{part}"][units]
         state[f"{name}.outer.weight"], state[f"{name}.outer.bias"] = _fit(hidden[:, units], outer(hidden))
-    if state["projection.weight"].shape != old["projection.weight"].shape:
+    projects = state["projection.weight"].shape != old["projection.weight"].shape
+    if projects:
         state["projection.weight"] = _projection(large, small, mocks)
         for part in ("gate.weight", "gate.bias"):
             state[part].zero_()
-    # Whatever has changed before it, the first layer of the latent space makes the best of it.
-    trial = _copy_with(small, state)
-    seen = [_watch(network, ["join"], mocks)["join"] for network in (large, trial)]
-    state["join.weight"], state["join.bias"] = _fit(seen[1], large.join(seen[0]))
+    if projects or "attention" in fitted:
+        # Whatever has changed before it, the first layer of the latent space makes the best of it.
+        trial = _copy_with(small, state)
+        seen = [_watch(network, ["join"], mocks)["join"] for network in (large, trial)]
+        state["join.weight"], state["join.bias"] = _fit(seen[1], large.join(seen[0]))
     return state
+
+
+def _other_layers(what):
+    return SFHCNNError(
+        f"the network to start from has other pixels, bands, age bins or layers than the configuration ({what}); of "
+        "its layers only n_projection, n_token_hidden and n_residual_hidden may be smaller in the configuration, and "
+        "projection_px larger"
+    )
 
 
 def _perceptrons(large, small):
     """Names of the perceptrons whose hidden layers differ."""
     names = ["attention", *(f"trunk.{i}" for i in range(len(small.trunk) - 1))]
     if len(large.trunk) != len(small.trunk):
-        raise SFHCNNError(f"the networks have {len(large.trunk) - 1} and {len(small.trunk) - 1} residual blocks")
+        raise _other_layers(f"{len(large.trunk) - 1} residual blocks, not {len(small.trunk) - 1}")
     return [
         name
         for name in names
@@ -102,23 +117,24 @@ def _copy_with(network, state):
     return other.eval()
 
 
-def _watch(network, names, mocks, token_stride=1):
-    """What comes into some layers, (n, n_in); of layers that see tokens, some of these."""
+def _watch(network, names, mocks):
+    """What comes into some layers, (n, n_in); of layers that see tokens, one token of each spectrum, all in turn."""
     seen = {name: [] for name in names}
 
     def hook(name):
         def keep(_, inputs):
-            rows = inputs[0].flatten(0, -2)
-            seen[name].append(rows[:: token_stride if inputs[0].ndim > 2 else 1].clone())
+            (rows,) = inputs
+            if rows.ndim > 2:
+                number = torch.arange(len(rows))
+                rows = rows[number, (number + len(seen[name])) % rows.shape[1]]
+            seen[name].append(rows.clone())
 
         return keep
 
     hooks = [network.get_submodule(name).register_forward_pre_hook(hook(name)) for name in names]
-    # One less: every so many tokens must not always be the same one of each spectrum.
-    size = _BATCH - 1
     try:
-        for start in range(0, len(mocks["flux"]), size):
-            network.encode(*[mocks[name][start : start + size] for name in INPUT_NAMES])
+        for start in range(0, len(mocks["flux"]), _BATCH):
+            network.encode(*[mocks[name][start : start + _BATCH] for name in INPUT_NAMES])
     finally:
         for one in hooks:
             one.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from .losses import INPUT_NAMES
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["lesson"]
 
-#: Least width of a 68 per cent interval, in standardised units, and largest square of a difference in such widths.
-_LEAST_WIDTH, _MOST_SQUARE = 0.02, 4.0
+#: Least width of a 68 per cent interval, in standardised units, and the difference in such widths from which on it
+#: counts by itself instead of by its square.
+_LEAST_WIDTH, _FAR = 0.02, 2.0
 
 
 def lesson(
@@ -41,7 +43,7 @@ def lesson(
     -------
     dict of Tensor
         ``latent``: mean square difference of the latent vectors in units of their variance, if they are equally long;
-        ``answers``: that of the quantiles in units of the teacher's 68 per cent interval.
+        ``answers``: that of the quantiles in units of the teacher's 68 per cent interval, linear from two of them on.
     """
     with torch.no_grad():
         expected = teacher.encode(*[batch[name] for name in INPUT_NAMES])
@@ -51,7 +53,7 @@ def lesson(
         scale = (network.quantity_std / teacher.quantity_std)[:, None]
         offset = ((network.quantity_mean - teacher.quantity_mean) / teacher.quantity_std)[:, None]
     off = (quantiles * scale + offset - answers) / width
-    parts = {"answers": off.square().clamp(max=_MOST_SQUARE).mean()}
+    parts = {"answers": 2.0 * functional.huber_loss(off, torch.zeros_like(off), delta=_FAR)}
     if latent.shape == expected.shape:
         parts["latent"] = ((latent - expected).square() / expected.var(0).clamp(min=1e-6)).mean()
     return parts

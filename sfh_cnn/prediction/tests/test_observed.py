@@ -107,6 +107,23 @@ def test_the_velocity_is_found():
     assert observed.sigma_kms < 160.0
 
 
+def test_the_velocity_is_measured_from_the_middle_of_its_prior():
+    """Stars at rest, moved to the velocity found like the models, are what the data are expected to be."""
+    mock = Mock(snr=300.0)
+    observed = mock.observed()
+    generator, matrix = small_generator(), observed.band_matrix
+    history, dust = {key: value[:1] for key, value in mock.history.items()}, tuple(part[:1] for part in mock.dust)
+    at_rest, moving = (
+        3.0 * generator.spectra(history, dust, generator.broadened_bases(REDSHIFT, SIGMA_KMS, velocity), matrix)[0][0]
+        for velocity in (0.0, observed.velocity_kms)
+    )
+    used = observed.weight[: len(at_rest)] > 0
+    change = (observed.data / np.where(observed.weight > 0, observed.weight, 1.0))[: len(at_rest)] - mock.flux
+    expected = (moving - at_rest)[used]
+    assert abs(observed.velocity_kms) > 5
+    assert_allclose(change[used] @ expected / (expected @ expected), 1.0, atol=0.3)
+
+
 @pytest.mark.parametrize(("slope", "low", "high"), [(0.2, 0.2, 1.0), (2.5, 1.7, 2.5)])
 def test_the_power_of_smooth_errors_is_what_the_spectrum_shows(slope, low, high):
     """Wiggles on short scales and a mere bend, of the same rms, are told apart at high S/N."""

@@ -136,3 +136,16 @@ def test_dispersions_stand_for_their_prior(predictor, low, middle, high, expecte
     step = np.diff(found)
     assert_allclose(step, step[0])
     assert_allclose((found[0] - step[0] / 2, found[-1] + step[0] / 2), expected)
+
+
+def test_other_dispersions_are_tried_where_the_draws_crowd_at_an_end(predictor):
+    """Around that end, as widely; not at an end of the prior, nor where the draws are in between."""
+    refiner = refine.Refiner(predictor.contract, {"toy": small_library()})
+    n = refine._N_DISPERSION
+    inside = refiner._around(150.0, 50.0)
+    assert refiner._elsewhere(inside, np.arange(100) % n) is None
+    for end in (0, n - 1):
+        moved = refiner._elsewhere(inside, np.where(np.arange(100) < 20, end, n // 2))
+        assert_allclose(moved.mean(), inside[end])
+        assert_allclose(np.diff(moved), np.diff(inside))
+    assert refiner._elsewhere(refiner._around(30.0, 50.0), np.zeros(100, dtype=int)) is None

@@ -10,6 +10,7 @@ from sfh_cnn.core import SFHCNNError
 from sfh_cnn.network import SFHNet
 from sfh_cnn.tests.small import NETWORK, small_config, small_generator
 from sfh_cnn.training import INPUT_NAMES, build_network, shrink, to_tensors
+from sfh_cnn.training.shrink import _watch
 
 #: Layers of the large one.
 FULL = {"n_residual_hidden": 24, "n_token_hidden": 16, "n_projection": 20, "projection_px": 1}
@@ -90,9 +91,29 @@ def test_nothing_to_shrink_changes_little(large, mocks):
     assert distance(with_state(same, state), large, mocks[1]) < 0.05
 
 
+def test_all_tokens_are_looked_at(large, mocks):
+    """One of each spectrum, in turn."""
+    seen = _watch(large, ["attention.outer"], mocks[1])["attention.outer"]
+    every = []
+    hook = large.attention.outer.register_forward_pre_hook(lambda _, inputs: every.append(inputs[0]))
+    large.encode(*[mocks[1][name] for name in INPUT_NAMES])
+    hook.remove()
+    n_token = every[0].shape[1]
+    assert seen.shape == every[0][:, 0].shape
+    for i in range(2 * n_token):
+        assert_close(seen[i], every[0][i, i % n_token])
+
+
+def test_pairs_of_pixels_cannot_become_triples(large, mocks):
+    """They are put together whole."""
+    pairs, triples = (network_of(**{**FULL, "projection_px": px}) for px in (2, 3))
+    with pytest.raises(SFHCNNError, match=r"projection_px \(3\) must be a multiple of"):
+        shrink(pairs, triples, mocks[0])
+
+
 @pytest.mark.parametrize("layers", [{"n_latent": 16}, {"n_residual_hidden": 30}, {"n_residual": 2}])
 def test_other_layers_are_refused(large, mocks, layers):
     """Wider ones, too."""
     small = network_of(**{**FULL, "n_residual_hidden": 12, **layers})
-    with pytest.raises(SFHCNNError, match=r"cannot come from|residual blocks"):
+    with pytest.raises(SFHCNNError, match="has other pixels, bands, age bins or layers"):
         shrink(large, small, mocks[0])
