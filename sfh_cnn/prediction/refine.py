@@ -169,6 +169,8 @@ class Refiner:
         dust = likelihood.draw_dust(*self._states(flat), rng)
         draws = self._draws(history, dust)
         size = effective_sample_size(self._quantities(draws).reshape(*numbers.shape[:2], -1))
+        if elsewhere is not None:  # they never stopped to crowd at an end
+            size = 0.0
         chosen = np.resize(rng.permutation(len(flat)), N_DRAW)
         history, draws = ({key: value[chosen] for key, value in each.items()} for each in (history, draws))
         draws |= self._mass_to_light(history, tuple(part[chosen] for part in dust), observed)

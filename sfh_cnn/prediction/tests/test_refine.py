@@ -138,6 +138,18 @@ def test_dispersions_stand_for_their_prior(predictor, low, middle, high, expecte
     assert_allclose((found[0] - step[0] / 2, found[-1] + step[0] / 2), expected)
 
 
+def test_draws_that_never_stop_to_crowd_are_none(predictor, observed, quick, monkeypatch):
+    """After some ranges of dispersions the network's answer is kept."""
+    tried = []
+    monkeypatch.setattr(
+        refine.Refiner, "_elsewhere", lambda _, sigmas_kms, which: tried.append(which) or sigmas_kms + 1
+    )
+    kept = refined(predictor, observed.spectrum(0))
+    assert len(tried) == refine._N_RANGE
+    assert kept.effective_sample_size == 0
+    assert "LOW_SAMPLE_SIZE" in kept.flag_names()
+
+
 def test_other_dispersions_are_tried_where_the_draws_crowd_at_an_end(predictor):
     """Around that end, as widely; not at an end of the prior, nor where the draws are in between."""
     refiner = refine.Refiner(predictor.contract, {"toy": small_library()})
