@@ -42,12 +42,10 @@ class NetworkConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value, zero = (
-                getattr(self, field.name),
-                field.name in ("means_first", "n_token_hidden", "n_residual_hidden"),
-            )
-            if not (value > 0 or (zero and value == 0)):
-                raise SFHCNNError(f"{field.name} must be positive{' or 0' if zero else ''}, got {value}")
+            value = getattr(self, field.name)
+            or_zero = " or 0" if field.name in ("means_first", "n_token_hidden", "n_residual_hidden") else ""
+            if not (value > 0 or (or_zero and value == 0)):
+                raise SFHCNNError(f"{field.name} must be positive{or_zero}, got {value}")
         if self.block_px % 2:
             raise SFHCNNError(f"block_px must be even, got {self.block_px}")
         if self.n_token_channel % self.n_head:

@@ -162,11 +162,11 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
         if not checkpoint.exists():
             raise SFHCNNError(f"nothing to resume: {checkpoint} does not exist")
         recorded = read_run_config(folder)
-        # What the weights once were does not matter any more.
         if recorded.training.teacher and teacher is None:
             raise SFHCNNError(
                 f"the run in {folder} has a teacher, {recorded.training.teacher}; give it again to resume"
             )
+        # What the weights once were does not matter any more.
         training = dataclasses.replace(config.training, started_from=recorded.training.started_from)
         config = dataclasses.replace(config, training=training)
         if recorded != config:

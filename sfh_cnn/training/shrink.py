@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -110,8 +111,6 @@ def _perceptrons(large, small):
 
 def _copy_with(network, state):
     """A copy of a network with another state, for prediction."""
-    import copy
-
     other = copy.deepcopy(network)
     other.load_state_dict(state)
     return other.eval()
