@@ -356,15 +356,26 @@ def _scaled(rows, bad, scale, to_std=None):
         block = slice(start, start + _BLOCK)
         values = out[block]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of bad pixels, which are marked below
+            part = _in_cache(rows[block], kind)
             if to_std in (None, np.positive):
-                np.multiply(rows[block], scale, out=values, casting="same_kind")
+                np.multiply(part, scale, out=values, casting="same_kind")
             else:
-                np.multiply(to_std(rows[block].astype(kind)), scale, out=values)
+                np.multiply(to_std(part.astype(kind, copy=False)), scale, out=values)
         good = np.isfinite(values) if to_std is None else (values > 0) & (values < np.inf)
         np.logical_not(good, out=bad_out[block])
         if bad is not None:
-            bad_out[block] |= bad[block]
+            bad_out[block] |= _in_cache(bad[block], bool)
     return out, bad_out
+
+
+def _in_cache(rows, kind):
+    """A block of rows, copied if it lies across the memory, as in a cube or a table with a row per wavelength.
+
+    Each row then fetches nearly the whole block. The copy goes along the memory, and turning what is in the
+    processor's cache is a third of the time.
+    """
+    across = abs(rows.strides[0]) < abs(rows.strides[1])
+    return rows.T.astype(kind, order="C").T if across else rows
 
 
 def _flux_scale(unit, wave_aa):

@@ -255,7 +255,7 @@ class Cube:
         return PlainSpectrum(
             spectral_axis=self.spectral_axis[planes],
             flux=u.Quantity(flux, self.unit, copy=False, dtype=flux.dtype),
-            uncertainty=None if variance is None else VarianceUncertainty(variance),
+            uncertainty=None if variance is None else VarianceUncertainty(variance, copy=False),
             mask=bad,
             meta={**({} if self.medium is None else {"medium": self.medium}), "redshift": redshift},
             spectral_axis_index=1,

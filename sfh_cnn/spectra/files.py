@@ -29,6 +29,10 @@ _UNCERTAINTY = {
     "ivar": InverseVariance,
 }
 _MASK = ("mask", "qual")
+#: All columns that are looked at.
+_KNOWN = {*_WAVELENGTH, *_FLUX, *_UNCERTAINTY, *_MASK}
+#: How a FITS file begins that is not compressed.
+_PLAIN_FITS = b"SIMPLE  ="
 #: Bits of ``and_mask`` from this one on are about pixels, those below about the fibre (SDSS bitmask SPPIXMASK).
 _SDSS_PIXEL_BIT = 16
 #: A table that was made with ``spectrum.wavelength`` remembers that class, which astropy writes and does not read.
@@ -65,7 +69,7 @@ def read_spectrum_file(path: str | Path, format: str | None = None) -> Spectrum:
     SFHCNNError
         If the file holds a cube or no spectrum that is understood.
     """
-    spectrum = open_spectrum_file(path, format)
+    spectrum = _read(Path(path), format, mapped=False)
     if not isinstance(spectrum, PlainSpectrum):
         return spectrum
     with one_clear_error(path, "no spectrum"):
@@ -74,6 +78,8 @@ def read_spectrum_file(path: str | Path, format: str | None = None) -> Spectrum:
 
 def open_spectrum_file(path: str | Path, format: str | None = None) -> Any:  # noqa: A002
     """`read_spectrum_file` for prediction: it does without specutils, which takes a second to import, if it can.
+
+    Large tables of spectra stay in the file until a block is asked for; it must not be changed meanwhile.
 
     Parameters
     ----------
@@ -90,14 +96,18 @@ def open_spectrum_file(path: str | Path, format: str | None = None) -> Any:  # n
     FileNotFoundError, SFHCNNError
         As `read_spectrum_file`.
     """
-    path = Path(path)
+    return _read(Path(path), format, mapped=True)
+
+
+def _read(path, format_name, mapped):
+    """A spectrum of any kind; ``mapped`` leaves it in the file where that is possible."""
     if not path.is_file():
         raise FileNotFoundError(f"no spectrum file at {path}")
-    if format is not None:
-        return _read_with_specutils(path, format)
+    if format_name is not None:
+        return _read_with_specutils(path, format_name)
     if _is_fits(path):
         with one_clear_error(path, "no FITS file of a spectrum"):
-            return _read_fits(path)
+            return _read_fits(path, mapped)
     with one_clear_error(path, "no table of a spectrum"):
         return _read_text(path)
 
@@ -131,12 +141,16 @@ def _has_cube(hdus):
 
 
 def _is_fits(path):
+    start = _start(path)
+    return start == _PLAIN_FITS or (start[:2] == b"\x1f\x8b" and ".fit" in path.name.lower())
+
+
+def _start(path):
     with open(path, "rb") as stream:
-        start = stream.read(9)
-    return start == b"SIMPLE  =" or (start[:2] == b"\x1f\x8b" and ".fit" in path.name.lower())
+        return stream.read(len(_PLAIN_FITS))
 
 
-def _read_fits(path):
+def _read_fits(path, mapped):
     from astropy.io import fits
     from astropy.table import QTable
 
@@ -154,12 +168,58 @@ def _read_fits(path):
                 for card in hdus[i].header.cards:
                     if card.keyword == "COMMENT" and _AS_QUANTITY[0] in card.value:
                         card.value = card.value.replace(*_AS_QUANTITY)
+                if mapped and (found := _mapped(path, hdus[i])) is not None:
+                    columns, meta = found
+                    spectrum = _from_table(columns, {**hdus[0].header, **meta}, path)
+                    if not spectrum.mask.any():
+                        spectrum.mask = None  # nor need anybody look at it again
+                    return spectrum
                 table = QTable.read(hdus[i])
                 # Spectra of the ESO archive are one row of arrays.
                 row = 0 if len(table) == 1 else slice(None)
                 columns = {name: table[name][row] for name in table.colnames}
                 return _from_table(columns, {**hdus[0].header, **table.meta}, path)
     return _read_with_specutils(path, None)
+
+
+def _mapped(path, hdu):
+    """Columns that `QTable.read` would give, as they lie in the file, and metadata; None if it does more than read.
+
+    It copies each value up to three times. Here it reads the first row, and so says what class and unit each column
+    has; where values are what is stored, no more and no less, the stored ones then take the place of that row.
+    """
+    from astropy.io import fits
+    from astropy.table import Column, QTable
+
+    if not isinstance(hdu, fits.BinTableHDU) or _start(path) != _PLAIN_FITS:
+        return None
+    header, layout = hdu.header.copy(), hdu.columns.dtype.newbyteorder(">")
+    if header["NAXIS2"] < 2 or header["NAXIS1"] != layout.itemsize or header["PCOUNT"]:
+        return None
+    # Not hdu.data, which copies all columns when it goes.
+    rows = np.memmap(path, layout, mode="r", offset=hdu.fileinfo()["datLoc"], shape=header["NAXIS2"])
+    header["NAXIS2"] = 1
+    one_row = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + rows[:1].tobytes())
+    # NaN is a bad pixel to whoever looks at it, without a mask of the whole column.
+    first = QTable.read(one_row, mask_invalid=False)
+    columns = {}
+    for name in first.colnames:
+        if name.lower() not in _KNOWN:
+            continue
+        column, stored = first[name], hdu.columns[name] if name in hdu.columns.names else None
+        if (
+            stored is None
+            or {stored.bscale, stored.bzero, stored.null} - {None, ""}  # scaled, or with a word for nothing
+            or type(column) not in (u.Quantity, Column)  # masked, logarithmic, a mixin of somebody's
+            or column.dtype != rows.dtype[name].base
+            or column.dtype.kind not in ("iu" if name.lower() in _MASK else "f")
+            or column.shape[1:] != rows.dtype[name].shape
+        ):
+            return None
+        is_plain = type(column) is Column
+        values = rows[name].view(np.ndarray)
+        columns[name] = Column(values, unit=column.unit, copy=False) if is_plain else values << column.unit
+    return columns, first.meta
 
 
 def _names(hdu):
@@ -247,7 +307,8 @@ def _from_table(table, header, path):
         bad = bad | bad_error
         kind = _UNCERTAINTY[name]
         # Errors without a unit are in that of the flux.
-        uncertainty = kind(values.value, unit=None if values.unit == u.dimensionless_unscaled else values.unit)
+        unit = None if values.unit == u.dimensionless_unscaled else values.unit
+        uncertainty = kind(values.value, unit=unit, copy=False)
     for name in _MASK:
         if name in columns:
             bad = bad | (np.asarray(columns[name]) != 0)

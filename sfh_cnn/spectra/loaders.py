@@ -65,7 +65,7 @@ def read_muse_cube(path: Any) -> Spectrum:
     medium = "air" if str(header.get("CTYPE3", "AWAV")).startswith("AWAV") else "vacuum"
     return Spectrum(
         flux=u.Quantity(data, parse_flux_unit(bunit), copy=False, dtype=np.float32),
-        uncertainty=None if variance is None else VarianceUncertainty(variance),
+        uncertainty=None if variance is None else VarianceUncertainty(variance, copy=False),
         mask=bad,
         wcs=WCS(header),
         meta={"header": header, "medium": medium},
@@ -123,7 +123,7 @@ def extract_aperture(
     return Spectrum(
         spectral_axis=u.Quantity(cube.spectral_axis, u.AA),
         flux=scale * (np.where(bad, 0, flux) @ weight) * cube.flux.unit,
-        uncertainty=None if error is None else StdDevUncertainty(scale * error),
+        uncertainty=None if error is None else StdDevUncertainty(scale * error, copy=False),
         mask=np.isnan(scale),
         redshift=redshift,
         meta=dict(cube.meta),
