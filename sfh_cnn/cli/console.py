@@ -1,6 +1,7 @@
 """What all commands share: errors in one line, messages beside the output, JSON, common options."""
 
 import contextlib
+import gc
 import json
 import logging
 import math
@@ -11,7 +12,17 @@ from pathlib import Path
 
 import click
 
-__all__ = ["Commands", "common", "echo_json", "examples", "refuse_existing", "say", "table_of", "use_option_file"]
+__all__ = [
+    "Commands",
+    "common",
+    "echo_json",
+    "examples",
+    "importing",
+    "refuse_existing",
+    "say",
+    "table_of",
+    "use_option_file",
+]
 
 
 class Commands(click.Group):
@@ -62,6 +73,23 @@ def _messages_on_stderr():
         yield
     finally:
         log.handlers[:], warnings.formatwarning = handlers, format_warning
+
+
+@contextlib.contextmanager
+def importing():
+    """Import and load without a search for garbage, which PyTorch's half a million objects start again and again.
+
+    Once PyTorch is there, this does nothing. What is imported stays: no later search looks at it.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def say(text):

@@ -1,11 +1,12 @@
 """``sfh-cnn predict``: spectra in, histories out."""
 
 import contextlib
+import math
 from pathlib import Path
 
 import click
 
-from .console import common, echo_json, examples, refuse_existing, say, table_of
+from .console import common, echo_json, examples, importing, refuse_existing, say, table_of
 from .figures import check_figure, save_figures, summary_figures
 from .text import flag_meanings, interval_text, maps_to_json, result_to_json
 
@@ -140,6 +141,7 @@ def predict(
         photometry=_read_photometry(photometry),
         redshift=list(redshift) if len(redshift) > 1 else next(iter(redshift), None),
         refine=refine,
+        keep_spectra=bool(figure) or _count(spectra) <= _MAX_KEPT,  # for who looks at them: the file or a picture
         libraries=dict(entry.partition("=")[::2] for entry in library_paths) or None,
         **options,
     )
@@ -174,10 +176,11 @@ def load_predictor(network=None, device=None, threads=None, precision=None):
     -------
     SFHPredictor
     """
-    from sfh_cnn.prediction import SFHPredictor
+    with importing():
+        from sfh_cnn.prediction import SFHPredictor
 
-    load = SFHPredictor.from_file if network and is_file(network) else SFHPredictor.pretrained
-    predictor = load(network, device, precision)
+        load = SFHPredictor.from_file if network and is_file(network) else SFHPredictor.pretrained
+        predictor = load(network, device, precision)
     if threads:  # what the command line says goes over the settings
         import torch
 
@@ -191,7 +194,8 @@ def is_file(network):
 
 
 def _is_cube(inputs):
-    from sfh_cnn.spectra import is_cube_file
+    with importing():
+        from sfh_cnn.spectra import is_cube_file
 
     return len(inputs) == 1 and is_cube_file(inputs[0])
 
@@ -263,6 +267,14 @@ def _read(name, format_name):
     from sfh_cnn.spectra import open_spectrum_file
 
     return open_spectrum_file(name, format=format_name)
+
+
+def _count(spectra):
+    """Number of spectra in a list of what files hold."""
+    if isinstance(spectra, (list, tuple)):
+        return sum(map(_count, spectra))
+    shape = spectra.flux.shape
+    return math.prod(shape) // max(shape[getattr(spectra, "spectral_axis_index", -1)], 1)
 
 
 def _read_photometry(name):

@@ -74,6 +74,18 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_no_garbage_is_sought_while_the_network_is_loaded():
+    """A quarter of the time of the import; afterwards the search goes on, and not among what was imported."""
+    code = (
+        "import gc\nfrom sfh_cnn.cli.spectra import load_predictor\nsought = []\n"
+        "gc.callbacks.append(lambda *_: sought.append(1))\nload_predictor()\n"
+        "print(len(sought), gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+        "load_predictor()\nprint(bool(sought))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True", "True", "True"]
+
+
 def test_unknown_command_is_a_usage_error(refused):
     """Click's own errors end with status 2."""
     assert refused("frobnicate") == ("Error: No such command 'frobnicate'.", 2)

@@ -91,6 +91,34 @@ def test_several_spectra_make_one_result(run, tmp_path, network_file, spectrum_f
     assert figure.read_bytes().count(b"/Type /Page ") == 2
 
 
+@pytest.mark.parametrize(("more", "kept"), [((), False), (("--plot", "two.pdf"), True), (("--draws", "7"), False)])
+def test_spectra_that_nobody_looks_at_are_not_kept(run, tmp_path, network_file, monkeypatch, more, kept):
+    """Beyond the number whose spectra are written; a picture still shows them. The histories are the same."""
+    spectrum = load_example_spectrum()
+    vectors = {"flux": spectrum.flux, "error": spectrum.uncertainty.quantity}
+    table = QTable({name: np.repeat(value[:, None], 2, axis=1) for name, value in vectors.items()})
+    table["wavelength"] = u.Quantity(spectrum.wavelength)
+    table.meta = {"medium": "air", "redshift": 0.0858}
+    monkeypatch.chdir(tmp_path)
+    table.write("two.fits")
+    seen, predict = [], SFHPredictor.predict
+
+    def spy(self, *arguments, **options):
+        seen.append(predict(self, *arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(SFHPredictor, "predict", spy)
+    command = ("predict", "two.fits", "--network", network_file, *more)
+    run(*command, "-o", "kept.fits")
+    monkeypatch.setattr("sfh_cnn.cli.spectra._MAX_KEPT", 1)
+    run(*command, "-o", "large.fits", "--overwrite")
+    assert [result.spectra is not None for result in seen] == [True, kept]
+    small, large = (SFHResult.read(name) for name in ("kept.fits", "large.fits"))
+    assert small.spectra is not None
+    assert large.spectra is None
+    assert all(np.array_equal(small.arrays[key], large.arrays[key], equal_nan=True) for key in small.arrays)
+
+
 def test_files_are_not_replaced_unless_asked(run, refused, tmp_path, network_file):
     """Refused before anything is computed; replaced with --overwrite."""
     output = tmp_path / "result.ecsv"
