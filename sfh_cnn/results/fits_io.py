@@ -9,54 +9,40 @@ from astropy.io import fits
 
 from sfh_cnn.core import SFHCNNError
 
+from .fits_stream import open_stream, table_header, write_table
 from .packing import FORMAT_NAME, column_unit, pack, unpack
 
-__all__ = ["read_fits", "result_from_hdus", "result_hdus", "write_fits"]
-
-_FORMAT = {"f8": "D", "f4": "E", "i4": "J", "i8": "K", "i2": "I", "b1": "L"}
+__all__ = ["read_fits", "record_table", "result_from_hdus", "result_header", "write_fits"]
 
 
-def result_hdus(result, draws=0, spectra=True):
-    """FITS extensions that hold a result.
+def result_header(columns):
+    """Header of the extension RESULT, given the columns of `pack`."""
+    return table_header(columns, {name: column_unit(name) for name in columns}, "RESULT")
 
-    Parameters
-    ----------
-    result : SFHResult
-        What to store.
-    draws : int, optional
-        Posterior draws to store per spectrum.
-    spectra : bool, optional
-        Store what was fitted and its reconstruction.
 
-    Returns
-    -------
-    list of `~astropy.io.fits.BinTableHDU`
-        SUMMARY, RESULT and RECORD.
-    """
-    columns, record = pack(result, draws, spectra)
+def record_table(record):
+    """Header and columns of the extension RECORD, given the record of `pack`."""
+    columns = {key: np.array([text.encode("ascii")]) for key, text in record.items()}
+    return table_header(columns, {}, "RECORD"), columns
+
+
+def _summary_table(result):
+    """Header and columns of the extension SUMMARY."""
     summary = result.to_table()
-    plain = {name: np.asarray(getattr(column, "value", column)) for name, column in summary.columns.items()}
+    columns = {name: np.asarray(getattr(column, "value", column)) for name, column in summary.columns.items()}
     units = {name: str(getattr(column, "unit", None) or "") for name, column in summary.columns.items()}
-    hdus = [
-        _table(plain, units, "SUMMARY"),
-        _table(columns, {name: column_unit(name) for name in columns}, "RESULT"),
-        fits.BinTableHDU.from_columns(
-            [fits.Column(key, f"{len(text)}A", array=np.array([text])) for key, text in record.items()],
-            name="RECORD",
-        ),
-    ]
-    header = hdus[0].header
-    for i, name in enumerate(plain, start=1):
+    header = table_header(columns, units, "SUMMARY")
+    for i, name in enumerate(columns, start=1):
         header[f"TCOMM{i}"] = summary[name].info.description or ""
     header["NETWORK"] = (result.contract.name, "name of the network")
     header["IMF"] = (result.contract.imf, "initial mass function of the masses")
     for i, edge in enumerate(result.contract.age_edges_yr):
         header[f"AGEEDG{i:02d}"] = (edge, "edge of age bins [yr]")
-    return hdus
+    return header, columns
 
 
 def result_from_hdus(hdus, path):
-    """Read a result from the extensions that `result_hdus` made.
+    """Read a result from the extensions RESULT and RECORD.
 
     Parameters
     ----------
@@ -89,24 +75,13 @@ def result_from_hdus(hdus, path):
 
 def write_fits(result, path, draws=0, spectra=True):
     """Write a result to ``path``, replacing what is there."""
-    fits.HDUList([fits.PrimaryHDU(), *result_hdus(result, draws, spectra)]).writeto(path, overwrite=True)
+    columns, record = pack(result, draws, spectra)
+    with open_stream(path) as stream:
+        for header, table in (_summary_table(result), (result_header(columns), columns), record_table(record)):
+            write_table(stream, header, [table])
 
 
 def read_fits(path):
     """Read a result from a FITS file."""
     with fits.open(path, memmap=False) as hdus:
         return result_from_hdus(hdus, str(path))
-
-
-def _table(columns, units, name):
-    made = []
-    for key, value in columns.items():
-        width = int(np.prod(value.shape[1:]))
-        if value.dtype.kind == "U":
-            code = f"{max(1, value.dtype.itemsize // 4)}A"
-        else:
-            code = f"{width}{_FORMAT[value.dtype.str[1:]]}"
-        # A FITS array counts its axes from the fastest.
-        dim = str(value.shape[:0:-1]).replace(" ", "") if value.ndim > 2 else None
-        made.append(fits.Column(key, code, array=value, unit=units[key] or None, dim=dim))
-    return fits.BinTableHDU.from_columns(made, name=name)

@@ -4,8 +4,6 @@ Images are single precision with the age bins as third axis; the tables ``RESULT
 everything to the last digit, ``BIN_ID`` and ``BINS`` which row each spaxel belongs to.
 """
 
-import gzip
-import io
 import mmap
 from pathlib import Path
 
@@ -15,15 +13,14 @@ from astropy.wcs import WCS
 
 from sfh_cnn.core import SFHCNNError, atomic_write, one_clear_error
 
-from .fits_io import result_from_hdus, result_hdus
+from .fits_io import record_table, result_from_hdus, result_header
+from .fits_stream import open_stream, table_header, write_hdu, write_table
 from .packing import pack
 from .quantities import QUANTITIES
 from .sfh_maps import SFHMaps
 
 __all__ = ["read_maps", "write_maps"]
 
-#: FITS files consist of blocks of this many bytes.
-_FITS_BLOCK = 2880
 #: Rows of the table of results that are written at a time.
 _ROWS = 4096
 
@@ -36,23 +33,20 @@ def write_maps(maps, path, overwrite=False, draws=0):
     header = fits.Header() if maps.wcs is None else maps.wcs.to_header(relax=True)
     header["IMF"] = maps.contract.imf
     header["NETWORK"] = maps.contract.name
-    with atomic_write(path, overwrite) as temporary:
-        opened = gzip.open if Path(path).suffix == ".gz" else open
-        with opened(temporary, "wb") as stream:
-            _write_image(stream, fits.PrimaryHDU(header=fits.Header({"EXTEND": True})))
-            for hdu in _images(maps, header):
-                _write_image(stream, hdu)
-                _let_go(maps.result)
-            _write_image(stream, fits.ImageHDU(maps.bin_id.astype(np.int32), header, name="BIN_ID"))
-            size = fits.Column("N_SPAXEL", "J", array=maps.bin_size)
-            _write_small(stream, fits.BinTableHDU.from_columns([size], name="BINS"))
-            _write_result(stream, maps.result, draws)
+    with atomic_write(path, overwrite) as temporary, open_stream(temporary) as stream:
+        for hdu in _images(maps, header):
+            write_hdu(stream, hdu)
+            _let_go(maps.result)
+        write_hdu(stream, fits.ImageHDU(maps.bin_id.astype(np.int32), header, name="BIN_ID"))
+        sizes = {"N_SPAXEL": maps.bin_size.astype(np.int32)}
+        write_table(stream, table_header(sizes, {}, "BINS"), [sizes])
+        _write_result(stream, maps.result, draws)
 
 
 def _write_result(stream, result, draws):
-    """The tables RESULT and RECORD of `result_hdus`, some rows at a time."""
-    _, table, record = result_hdus(result[:1], draws, spectra=False)
-    header = table.header.copy()
+    """The tables RESULT and RECORD of a result, some rows at a time."""
+    columns, record = pack(result[:1], draws, spectra=False)
+    header = result_header(columns)
     header["NAXIS2"] = result.n_spec
 
     def blocks():
@@ -60,45 +54,9 @@ def _write_result(stream, result, draws):
             yield pack(result[start : start + _ROWS], draws, spectra=False)[0]
             _let_go(result)
 
-    _write_rows(stream, header, blocks())
-    _write_small(stream, record)
-
-
-def _write_small(stream, hdu):
-    """A table as astropy writes it."""
-    buffer = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
-    stream.write(buffer.getvalue()[_FITS_BLOCK:])
-
-
-def _write_image(stream, hdu):
-    stream.write(hdu.header.tostring(padding=True).encode("ascii"))
-    if hdu.data is not None:
-        _write_padded(stream, [hdu.data.astype(hdu.data.dtype.newbyteorder(">"))])
-
-
-def _write_rows(stream, header, blocks):
-    """A table, from blocks of columns."""
-    stream.write(header.tostring(padding=True).encode("ascii"))
-
-    def rows():
-        for columns in blocks:
-            layout = [(key, value.dtype.newbyteorder(">"), value.shape[1:]) for key, value in columns.items()]
-            out = np.empty(len(next(iter(columns.values()))), dtype=layout)
-            for key, value in columns.items():
-                out[key] = value
-            yield out
-
-    _write_padded(stream, rows())
-
-
-def _write_padded(stream, arrays):
-    """Bytes of arrays, filled up to a whole number of FITS blocks."""
-    n_byte = 0
-    for array in arrays:
-        stream.write(np.ascontiguousarray(array).data)
-        n_byte += array.nbytes
-    stream.write(bytes(-n_byte % _FITS_BLOCK))
+    write_table(stream, header, blocks())
+    header, columns = record_table(record)
+    write_table(stream, header, [columns])
 
 
 def _let_go(result):
