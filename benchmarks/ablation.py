@@ -1,6 +1,6 @@
 """What each ingredient gives: short trainings that differ in one thing, all measured alike.
 
-    python benchmarks/ablation.py --out DIR [--n-mocks 100000] [--write FILE.csv] [--only NAME ...]
+    python benchmarks/ablation.py --out DIR [--n-mocks 100000] [--n-distinct N] [--write FILE.csv] [--only NAME ...]
 
 Each training starts from nothing, with BC03-MILES, on one thread; the order of the mocks is the same. Every row is
 measured on 4096 mocks that nothing was trained on: 1.4826 MAD of the four means (dex), mean absolute error of the
@@ -25,15 +25,11 @@ from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.synthesis import MockGenerator
 from sfh_cnn.training import RunConfig, calibrate, held_out_mocks, lightning_module, load_run_config, run
 
-#: Small batches and a short warm-up for few mocks.
-_SHORT = {
-    "batch_size": 256,
-    "warmup_steps": 50,
-    "average_steps": 50,
-    "n_validation": 1024,
-    "n_worker": 0,
-    "steps_per_epoch": 10**6,
-}
+#: One process, and no validation on the way.
+_ALL = {"n_validation": 1024, "n_worker": 0, "steps_per_epoch": 10**6}
+#: Small batches and a short warm-up for few mocks, less than so many.
+_SHORT = {"batch_size": 256, "warmup_steps": 50, "average_steps": 50}
+_FEW = 500_000
 MEANS = ("light_weighted_log_age", "mass_weighted_log_age", "light_weighted_metallicity", "mass_weighted_metallicity")
 
 
@@ -93,7 +89,7 @@ def adam(parameters, lr, weight_decay):
     return torch.optim.AdamW(groups, lr=1.5e-3, betas=(0.9, 0.99), weight_decay=weight_decay)
 
 
-def variants(config, n_mocks):
+def variants(config, n_mocks, n_distinct):
     """Name -> (configuration, change of the network, optimiser)."""
 
     def changed(**tables):
@@ -111,6 +107,8 @@ def variants(config, n_mocks):
 
     def rows():
         yield "everything", config, None, None
+        if n_distinct:
+            yield f"{n_distinct} mocks again and again", changed(training={"n_distinct": n_distinct}), None, None
         yield "no attention", config, without_attention, None
         yield "no convolutions, no attention", config, without_convolutions, None
         yield "no dense projection", config, without_projection, None
@@ -177,6 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--n-mocks", type=int, default=100_000)
+    parser.add_argument("--n-distinct", type=int, help="one more row: so many mocks, shown as often as it takes")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()
@@ -184,10 +183,12 @@ def main():
     torch.set_num_threads(1)
     library = SSPLibrary.read("bc03-miles")
     config = load_run_config(preset="phangs-muse-hst-bc03")
-    training = dataclasses.replace(RunConfig().training, n_mocks=arguments.n_mocks, **_SHORT)
+    training = dataclasses.replace(RunConfig().training, n_mocks=arguments.n_mocks, **_ALL)
+    if arguments.n_mocks < _FEW:
+        training = dataclasses.replace(training, **_SHORT)
     config = dataclasses.replace(config, training=training)
     table = []
-    for name, settings in variants(config, arguments.n_mocks).items():
+    for name, settings in variants(config, arguments.n_mocks, arguments.n_distinct).items():
         if arguments.only and name not in arguments.only:
             continue
         file = arguments.out / f"{name.replace(' ', '_')}.json"

@@ -28,7 +28,7 @@
 #endif
 
 /* Arrays from Python. */
-enum { MAX_ARRAY = 16, LANES = 16 };
+enum { MAX_ARRAY = 16, LANES = 16 }; /* no function has more arrays */
 typedef struct {
     Py_buffer view[MAX_ARRAY];
     int n;
@@ -77,6 +77,21 @@ INLINE vec load(const float *from)
 }
 
 INLINE void store(float *to, vec v) { memcpy(to, &v, sizeof v); }
+
+/* 2^x to a few 1e-7, for -126 < x < 126. */
+INLINE float power_of_two(float x)
+{
+    x = x < -126.0f ? -126.0f : x > 126.0f ? 126.0f : x;
+    const float whole = rintf(x), f = x - whole;
+    const float p =
+        1.0f +
+        f * (0.693147181f +
+             f * (0.240226507f + f * (0.0555041087f + f * (0.00961812911f + f * (0.00133335581f + f * 0.000154035304f)))));
+    const int32_t bits = ((int32_t)whole + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, 4);
+    return p * scale;
+}
 
 /* Loops over floats alone become vector instructions; those that look at bytes too do not, hence the copy. */
 FAST static void to_valid(const uint8_t *restrict mask, Py_ssize_t n, float *restrict valid)
@@ -509,22 +524,47 @@ FAST static void to_halves(const float *restrict from, Py_ssize_t n, uint16_t *r
         to[j] = half_of(from[j]);
 }
 
-/* Blocks of both channels side by side, shifted by half a block; items of `size` bytes. */
-static void lay_out(const char *high_passed, const char *precision, Py_ssize_t n_block, Py_ssize_t px, Py_ssize_t size,
-                    char *pairs)
+/* x over 1 + exp(-x). */
+INLINE float swish(float x) { return x / (1.0f + power_of_two(-1.44269504f * x)); }
+
+enum { N_ROW = 6 }; /* sums that run side by side: one alone waits for itself, more do not fit the registers of all */
+
+/* The first convolution of one spectrum and its activation. Each channel of the input begins with half a block of
+ * zeros and ends with zeros for all rows of the last step; kernels are (channel, 2 px, n_pad), n_pad a multiple of
+ * LANES; `out` has room for n_pad numbers for each row of the last step, too. */
+INLINE void convolve_of(const float *restrict input, Py_ssize_t length, const float *restrict kernel,
+                        const float *restrict bias, Py_ssize_t n_block, const Py_ssize_t px, Py_ssize_t n_pad,
+                        float *restrict out)
 {
-    const Py_ssize_t half = px / 2;
-    for (int channel = 0; channel < 2; channel++) {
-        const char *from = channel ? precision : high_passed;
-        char *to = pairs + channel * px * size;
-        memset(to, 0, half * size);
-        memcpy(to + half * size, from, (px - half) * size);
-        for (Py_ssize_t b = 1; b < n_block; b++)
-            memcpy(to + b * 2 * px * size, from + (b * px - half) * size, px * size);
-        to += n_block * 2 * px * size;
-        memcpy(to, from + (n_block * px - half) * size, half * size);
-        memset(to + half * size, 0, (px - half) * size);
-    }
+    for (Py_ssize_t first = 0; first < n_block; first += N_ROW)
+        for (Py_ssize_t c = 0; c < n_pad; c += LANES) {
+            vec sum[N_ROW];
+            for (int r = 0; r < N_ROW; r++)
+                sum[r] = load(bias + c);
+            for (int channel = 0; channel < 2; channel++) {
+                const float *in = input + channel * length + first * px;
+                const float *weight = kernel + channel * 2 * px * n_pad + c;
+                for (Py_ssize_t k = 0; k < 2 * px; k++) {
+                    const vec w = load(weight + k * n_pad);
+                    for (int r = 0; r < N_ROW; r++)
+                        sum[r] += in[r * px + k] * w;
+                }
+            }
+            for (int r = 0; r < N_ROW; r++)
+                store(out + (first + r) * n_pad + c, sum[r]);
+        }
+}
+
+FAST static void convolve(const float *restrict input, Py_ssize_t length, const float *restrict kernel,
+                          const float *restrict bias, Py_ssize_t n_block, Py_ssize_t px, Py_ssize_t n_pad,
+                          float *restrict out)
+{
+    if (px == 16)
+        convolve_of(input, length, kernel, bias, n_block, 16, n_pad, out);
+    else
+        convolve_of(input, length, kernel, bias, n_block, px, n_pad, out);
+    for (Py_ssize_t j = 0; j < n_block * n_pad; j++)
+        out[j] = swish(out[j]);
 }
 
 /* Means of so many neighbours. */
@@ -548,22 +588,26 @@ FAST static void means(const float *from, Py_ssize_t n, Py_ssize_t together, flo
         means_of(from, n, together, to);
 }
 
-PyDoc_STRVAR(high_pass_doc, "high_pass((n, n_block, block_px, together, size), floor, flux, flux_err, mask, level, "
-                            "count, interpolation, scale, coarse, pairs, noise)");
+PyDoc_STRVAR(high_pass_doc,
+             "high_pass((n, n_block, block_px, together, n_channel, n_row, size), floor, flux, flux_err, mask, level, "
+             "count, interpolation, scale, kernel, bias, coarse, patches, noise)");
 static PyObject *high_pass(PyObject *self, PyObject *args)
 {
-    PyObject *flux_, *err_, *mask_, *level_, *count_, *interpolation_, *scale_, *coarse_, *pairs_, *noise_;
-    Py_ssize_t n, n_block, px, together, size;
+    PyObject *flux_, *err_, *mask_, *level_, *count_, *interpolation_, *scale_, *kernel_, *bias_;
+    PyObject *coarse_, *patches_, *noise_;
+    Py_ssize_t n, n_block, px, together, n_channel, n_row, size;
     float floor_;
     arrays a = {.n = 0};
-    if (!PyArg_ParseTuple(args, "(nnnnn)fOOOOOOOOOO", &n, &n_block, &px, &together, &size, &floor_, &flux_, &err_, &mask_,
-                          &level_, &count_, &interpolation_, &scale_, &coarse_, &pairs_, &noise_))
+    if (!PyArg_ParseTuple(args, "(nnnnnnn)fOOOOOOOOOOOO", &n, &n_block, &px, &together, &n_channel, &n_row, &size,
+                          &floor_, &flux_, &err_, &mask_, &level_, &count_, &interpolation_, &scale_, &kernel_, &bias_,
+                          &coarse_, &patches_, &noise_))
         return NULL;
-    if (together < 1) {
-        PyErr_SetString(PyExc_ValueError, "together must be positive");
+    if (together < 1 || px % 2 || n_row < n_block) {
+        PyErr_SetString(PyExc_ValueError, "together must be positive, block_px even, and n_row not below n_block");
         return NULL;
     }
     const Py_ssize_t n_wave = n_block * px, n_coarse = n_wave / together;
+    const Py_ssize_t n_pad = (n_channel + LANES - 1) / LANES * LANES, length = n_wave + (N_ROW + 1) * px;
     const float *flux = items(&a, flux_, 0, n * n_wave, 4, "flux");
     const float *err = flux ? items(&a, err_, 0, n * n_wave, 4, "flux_err") : NULL;
     const uint8_t *mask = err ? items(&a, mask_, 0, n * n_wave, 1, "mask") : NULL;
@@ -571,37 +615,42 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
     const float *count = level ? items(&a, count_, 0, n * n_block, 4, "count") : NULL;
     const float *interpolation = count ? items(&a, interpolation_, 0, 3 * px, 4, "interpolation") : NULL;
     const float *scale = interpolation ? items(&a, scale_, 0, n, 4, "scale") : NULL;
-    char *coarse = scale ? items(&a, coarse_, 1, n * n_coarse, size, "coarse") : NULL;
-    char *pairs = coarse ? items(&a, pairs_, 1, n * (n_block + 1) * 2 * px, size, "pairs") : NULL;
-    float *noise = pairs ? items(&a, noise_, 1, n * n_block, 4, "noise") : NULL;
+    const float *kernel = scale ? items(&a, kernel_, 0, 4 * px * n_pad, 4, "kernel") : NULL;
+    const float *bias = kernel ? items(&a, bias_, 0, n_pad, 4, "bias") : NULL;
+    char *coarse = bias ? items(&a, coarse_, 1, n * n_coarse, size, "coarse") : NULL;
+    char *patches = coarse ? items(&a, patches_, 1, n * n_row * n_channel, size, "patches") : NULL;
+    float *noise = patches ? items(&a, noise_, 1, n * n_block, 4, "noise") : NULL;
     if (!noise)
         goto end;
     if (size != 2 && size != 4) {
         PyErr_SetString(PyExc_ValueError, "size must be 2 or 4");
         goto end;
     }
-    float *work = room(&a, 5 * n_wave);
+    float *work = room(&a, 2 * length + 3 * n_wave + (n_block + N_ROW) * n_pad);
     if (!work)
         goto end;
     Py_BEGIN_ALLOW_THREADS
+    float *both = work, *valid = both + 2 * length, *relative = valid + n_wave, *mean = relative + n_wave;
+    float *convolved = mean + n_wave;
+    const Py_ssize_t n_copied_rows = n_pad == n_channel ? n_block : 1, n_copied = n_copied_rows * n_channel;
     for (Py_ssize_t i = 0; i < n; i++) {
-        float *both[2] = {work, work + n_wave}, *mean = work + 2 * n_wave;
-        char *to = coarse + i * n_coarse * size, *laid = pairs + i * (n_block + 1) * 2 * px * size;
-        to_valid(mask + i * n_wave, n_wave, work + 2 * n_wave);
-        high_pass_one(flux + i * n_wave, err + i * n_wave, work + 2 * n_wave, level + i * n_block, count + i * n_block,
-                      interpolation, scale[i], floor_, n_block, px, both[0], both[1], work + 3 * n_wave,
+        float *high_passed = both + px / 2, *precision = high_passed + length;
+        char *to = coarse + i * n_coarse * size, *row = patches + i * n_row * n_channel * size;
+        to_valid(mask + i * n_wave, n_wave, valid);
+        high_pass_one(flux + i * n_wave, err + i * n_wave, valid, level + i * n_block, count + i * n_block,
+                      interpolation, scale[i], floor_, n_block, px, high_passed, precision, relative,
                       noise + i * n_block);
-        if (size == 4) {
-            means(both[0], n_coarse, together, (float *)to);
-            lay_out((char *)both[0], (char *)both[1], n_block, px, 4, laid);
-        } else {
-            uint16_t *halves = (uint16_t *)(work + 4 * n_wave);
-            means(both[0], n_coarse, together, mean);
+        convolve(both, length, kernel, bias, n_block, px, n_pad, convolved);
+        means(high_passed, n_coarse, together, size == 4 ? (float *)to : mean);
+        if (size == 2)
             to_halves(mean, n_coarse, (uint16_t *)to);
-            to_halves(both[0], n_wave, halves);
-            to_halves(both[1], n_wave, halves + n_wave);
-            lay_out((char *)halves, (char *)(halves + n_wave), n_block, px, 2, laid);
+        for (Py_ssize_t b = 0; b < n_block; b += n_copied_rows, row += n_copied * size) {
+            if (size == 4)
+                memcpy(row, convolved + b * n_pad, n_copied * size);
+            else
+                to_halves(convolved + b * n_pad, n_copied, (uint16_t *)row);
         }
+        memset(row, 0, (n_row - n_block) * n_channel * size);
     }
     Py_END_ALLOW_THREADS
 end:
@@ -610,22 +659,7 @@ end:
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 
-/* 2^x to a few 1e-7, for -126 < x < 126. */
-INLINE float power_of_two(float x)
-{
-    x = x < -126.0f ? -126.0f : x > 126.0f ? 126.0f : x;
-    const float whole = rintf(x), f = x - whole;
-    const float p =
-        1.0f +
-        f * (0.693147181f +
-             f * (0.240226507f + f * (0.0555041087f + f * (0.00961812911f + f * (0.00133335581f + f * 0.000154035304f)))));
-    const int32_t bits = ((int32_t)whole + 127) << 23;
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-
-enum { TOGETHER = 4 }; /* queries whose sums run side by side: one sum alone waits for itself */
+enum { TOGETHER = 5 }; /* queries whose sums run side by side: one sum alone waits for itself */
 
 /* One spectrum. Queries, keys and values of all heads of a token are in one row of 3 * width numbers. `here` is 1 for a
  * token and 0 beyond them, up to the padded number; `keys` and `score` are room for d and TOGETHER rows of so many. */
@@ -660,9 +694,14 @@ FAST static void attend_one(const float *restrict rows, Py_ssize_t n_token, Py_s
                     const float below = score[q * n_pad + j] < limit ? score[q * n_pad + j] : limit;
                     score[q * n_pad + j] = here[j] * power_of_two(below > -limit ? below : -limit);
                 }
-            for (Py_ssize_t j = 0; j < n_token; j++)
-                for (int q = 0; q < TOGETHER; q++)
-                    total[q] += score[q * n_pad + j];
+            for (int q = 0; q < TOGETHER; q++) {
+                vec part = {0.0f};
+                for (Py_ssize_t block = 0; block < n_pad; block += LANES)
+                    part += load(score + q * n_pad + block);
+                for (int l = 0; l < LANES; l++)
+                    total[q] += part[l];
+                total[q] = 1.0f / total[q];
+            }
             Py_ssize_t block = 0;
             for (; block + LANES <= d; block += LANES) {
                 vec sum[TOGETHER] = {{0.0f}};
@@ -670,14 +709,14 @@ FAST static void attend_one(const float *restrict rows, Py_ssize_t n_token, Py_s
                     for (int q = 0; q < TOGETHER; q++)
                         sum[q] += score[q * n_pad + j] * load(value + j * stride + block);
                 for (int q = 0; q < TOGETHER; q++)
-                    store(mixed[q] + block, sum[q] / total[q]);
+                    store(mixed[q] + block, sum[q] * total[q]);
             }
             for (; block < d; block++)
                 for (int q = 0; q < TOGETHER; q++) {
                     float sum = 0.0f;
                     for (Py_ssize_t j = 0; j < n_token; j++)
                         sum += score[q * n_pad + j] * value[j * stride + block];
-                    mixed[q][block] = sum / total[q];
+                    mixed[q][block] = sum * total[q];
                 }
         }
     }
@@ -740,56 +779,23 @@ FAST static void shift_far(const float *row, float velocity, float a_v, const fl
     }
 }
 
-PyDoc_STRVAR(seen_doc,
-             "seen((n, n_row, n_wave, margin), rows, position, velocity, a_v, pixel_per_kms, log2_dust, out)");
-static PyObject *seen(PyObject *self, PyObject *args)
+/* One spectrum of stars, from a row that goes on for `margin` pixels beyond both ends; NaN without an answer. */
+static void seen(const float *row, Py_ssize_t margin, float v, float a_v, const float *pixel_per_kms,
+                 const float *log2_dust, Py_ssize_t n_wave, float *to)
 {
-    PyObject *rows_, *position_, *velocity_, *a_v_, *pixel_, *dust_, *out_;
-    Py_ssize_t n, n_row, n_wave, margin;
-    arrays a = {.n = 0};
-    if (!PyArg_ParseTuple(args, "(nnnn)OOOOOOO", &n, &n_row, &n_wave, &margin, &rows_, &position_, &velocity_, &a_v_,
-                          &pixel_, &dust_, &out_))
-        return NULL;
-    const Py_ssize_t length = n_wave + 2 * margin;
-    const float *rows = items(&a, rows_, 0, n_row * length, 4, "rows");
-    const int64_t *position = rows ? items(&a, position_, 0, n, 8, "position") : NULL;
-    const float *velocity = position ? items(&a, velocity_, 0, n, 4, "velocity") : NULL;
-    const float *a_v = velocity ? items(&a, a_v_, 0, n, 4, "a_v") : NULL;
-    const float *pixel_per_kms = a_v ? items(&a, pixel_, 0, n_wave, 4, "pixel_per_kms") : NULL;
-    const float *log2_dust = pixel_per_kms ? items(&a, dust_, 0, n_wave, 4, "log2_dust") : NULL;
-    float *out = log2_dust ? items(&a, out_, 1, n * n_wave, 4, "out") : NULL;
-    if (!out)
-        goto end;
-    if (margin < 2 || n_wave < 2) {
-        PyErr_SetString(PyExc_ValueError, "margin and n_wave must be at least 2");
-        goto end;
+    if (!(fabsf(v) <= FLT_MAX && fabsf(a_v) <= FLT_MAX)) {
+        for (Py_ssize_t j = 0; j < n_wave; j++)
+            to[j] = NAN;
+        return;
     }
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (position[i] < 0 || position[i] >= n_row) {
-            PyErr_SetString(PyExc_ValueError, "position has a number that is no row");
-            goto end;
-        }
-    Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t i = 0; i < n; i++) {
-        const float v = velocity[i], most = (float)(margin - 1);
-        const float *row = rows + position[i] * length + margin;
-        float *to = out + i * n_wave;
-        if (!(fabsf(v) <= FLT_MAX && fabsf(a_v[i]) <= FLT_MAX)) { /* of spectra without an answer */
-            for (Py_ssize_t j = 0; j < n_wave; j++)
-                to[j] = NAN;
-            continue;
-        }
-        float whole = rintf(v * pixel_per_kms[n_wave / 2]);
-        whole = whole < -most ? -most : whole > most ? most : whole;
-        /* Beyond some 90 km/s the shift differs by more than a pixel from one end of the spectrum to the other. */
-        if (fabsf(v * pixel_per_kms[0] - whole) > 1.0f || fabsf(v * pixel_per_kms[n_wave - 1] - whole) > 1.0f)
-            shift_far(row, v, a_v[i], pixel_per_kms, log2_dust, n_wave, to);
-        else
-            shift_near(row - (Py_ssize_t)whole, v, whole, a_v[i], pixel_per_kms, log2_dust, n_wave, to);
-    }
-    Py_END_ALLOW_THREADS
-end:
-    return leave(&a);
+    const float most = (float)(margin - 1);
+    float whole = rintf(v * pixel_per_kms[n_wave / 2]);
+    whole = whole < -most ? -most : whole > most ? most : whole;
+    /* Beyond some 90 km/s the shift differs by more than a pixel from one end of the spectrum to the other. */
+    if (fabsf(v * pixel_per_kms[0] - whole) > 1.0f || fabsf(v * pixel_per_kms[n_wave - 1] - whole) > 1.0f)
+        shift_far(row, v, a_v, pixel_per_kms, log2_dust, n_wave, to);
+    else
+        shift_near(row - (Py_ssize_t)whole, v, whole, a_v, pixel_per_kms, log2_dust, n_wave, to);
 }
 
 enum { N_TERM = 5, N_PAIR = N_TERM * (N_TERM + 1) / 2 };
@@ -926,18 +932,33 @@ FAST static double mixed_sum(const float *restrict flux, const float *restrict f
     return sum;
 }
 
-PyDoc_STRVAR(fit_doc, "fit((n, n_wave, first, last), model, flux, flux_err, mask, calibration_error, off_line, terms, "
-                      "chi2, window_flux)");
-static PyObject *fit(PyObject *self, PyObject *args)
+PyDoc_STRVAR(compare_doc,
+             "compare((n, n_row, n_wave, margin, first, last, offset, stride), rows, position, velocity, a_v, "
+             "pixel_per_kms, log2_dust, flux, flux_err, mask, calibration_error, off_line, terms, chi2, window_flux, "
+             "sampled); sampled (3, n, n_sample)");
+static PyObject *compare(PyObject *self, PyObject *args)
 {
-    PyObject *model_, *flux_, *err_, *mask_, *calibration_, *off_line_, *terms_, *chi2_, *window_;
-    Py_ssize_t n, n_wave, first, last;
+    PyObject *rows_, *position_, *velocity_, *a_v_, *pixel_, *dust_, *flux_, *err_, *mask_, *calibration_, *off_line_;
+    PyObject *terms_, *chi2_, *window_, *sampled_;
+    Py_ssize_t n, n_row, n_wave, margin, first, last, offset, stride;
     arrays a = {.n = 0};
-    if (!PyArg_ParseTuple(args, "(nnnn)OOOOOOOOO", &n, &n_wave, &first, &last, &model_, &flux_, &err_, &mask_,
-                          &calibration_, &off_line_, &terms_, &chi2_, &window_))
+    if (!PyArg_ParseTuple(args, "(nnnnnnnn)OOOOOOOOOOOOOOO", &n, &n_row, &n_wave, &margin, &first, &last, &offset,
+                          &stride, &rows_, &position_, &velocity_, &a_v_, &pixel_, &dust_, &flux_, &err_, &mask_,
+                          &calibration_, &off_line_, &terms_, &chi2_, &window_, &sampled_))
         return NULL;
-    const float *model = items(&a, model_, 0, n * n_wave, 4, "model");
-    const float *flux = model ? items(&a, flux_, 0, n * n_wave, 4, "flux") : NULL;
+    if (margin < 2 || n_wave < 2 || first < 0 || last > n_wave || first >= last || offset < 0 || stride < 1) {
+        PyErr_SetString(PyExc_ValueError, "margin and n_wave must be at least 2, the window inside the spectrum, "
+                                          "offset not negative and stride positive");
+        return NULL;
+    }
+    const Py_ssize_t length = n_wave + 2 * margin, n_sample = n_wave > offset ? (n_wave - offset - 1) / stride + 1 : 0;
+    const float *rows = items(&a, rows_, 0, n_row * length, 4, "rows");
+    const int64_t *position = rows ? items(&a, position_, 0, n, 8, "position") : NULL;
+    const float *velocity = position ? items(&a, velocity_, 0, n, 4, "velocity") : NULL;
+    const float *a_v = velocity ? items(&a, a_v_, 0, n, 4, "a_v") : NULL;
+    const float *pixel_per_kms = a_v ? items(&a, pixel_, 0, n_wave, 4, "pixel_per_kms") : NULL;
+    const float *log2_dust = pixel_per_kms ? items(&a, dust_, 0, n_wave, 4, "log2_dust") : NULL;
+    const float *flux = log2_dust ? items(&a, flux_, 0, n * n_wave, 4, "flux") : NULL;
     const float *err = flux ? items(&a, err_, 0, n * n_wave, 4, "flux_err") : NULL;
     const uint8_t *mask = err ? items(&a, mask_, 0, n * n_wave, 1, "mask") : NULL;
     const float *calibration = mask ? items(&a, calibration_, 0, n, 4, "calibration_error") : NULL;
@@ -945,30 +966,40 @@ static PyObject *fit(PyObject *self, PyObject *args)
     const float *terms = off_line ? items(&a, terms_, 0, N_TERM * n_wave, 4, "terms") : NULL;
     float *chi2 = terms ? items(&a, chi2_, 1, n, 4, "chi2") : NULL;
     float *window = chi2 ? items(&a, window_, 1, n, 4, "window_flux") : NULL;
-    if (!window)
+    float *sampled = window ? items(&a, sampled_, 1, 3 * n * n_sample, 4, "sampled") : NULL;
+    if (!sampled)
         goto end;
-    if (first < 0 || last > n_wave || first >= last) {
-        PyErr_SetString(PyExc_ValueError, "the window is not inside the spectrum");
-        goto end;
-    }
-    float *work = room(&a, 5 * n_wave);
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (position[i] < 0 || position[i] >= n_row) {
+            PyErr_SetString(PyExc_ValueError, "position has a number that is no row");
+            goto end;
+        }
+    float *work = room(&a, 6 * n_wave);
     if (!work)
         goto end;
     Py_BEGIN_ALLOW_THREADS
-    float *weight = work, *data = work + n_wave, *fitted = work + 2 * n_wave;
-    float *square = work + 3 * n_wave, *cross = work + 4 * n_wave;
+    float *model = work, *weight = model + n_wave, *data = weight + n_wave, *fitted = data + n_wave;
+    float *square = fitted + n_wave, *cross = square + n_wave;
     for (Py_ssize_t i = 0; i < n; i++) {
         const Py_ssize_t at = i * n_wave;
         double sums[N_PAIR + N_TERM], x[N_TERM];
         float x_float[N_TERM];
+        float *stars = sampled + i * n_sample, *own = stars + n * n_sample, *used = own + n * n_sample;
+        seen(rows + position[i] * length + margin, margin, velocity[i], a_v[i], pixel_per_kms, log2_dust, n_wave,
+             model);
         to_valid(mask + at, n_wave, weight);
+        for (Py_ssize_t k = 0, j = offset; k < n_sample; k++, j += stride) {
+            stars[k] = model[j];
+            used[k] = weight[j] * off_line[j];
+            own[k] = used[k] > 0.0f && fabsf(flux[at + j]) <= FLT_MAX ? flux[at + j] : 0.0f;
+        }
         const double n_used =
-            weigh(model + at, flux + at, err + at, calibration[i], off_line, n_wave, data, weight, square, cross);
+            weigh(model, flux + at, err + at, calibration[i], off_line, n_wave, data, weight, square, cross);
         normal_sums(square, cross, terms, n_wave, sums);
         solve(sums, x);
         for (int t = 0; t < N_TERM; t++)
             x_float[t] = (float)x[t];
-        const double total = residual_sum(model + at, weight, data, terms, x_float, n_wave, fitted);
+        const double total = residual_sum(model, weight, data, terms, x_float, n_wave, fitted);
         to_valid(mask + at + first, last - first, square);
         const double light = mixed_sum(flux + at + first, fitted + first, square, last - first);
         chi2[i] = (float)(total / (n_used - N_TERM > 1.0 ? n_used - N_TERM : 1.0));
@@ -982,8 +1013,7 @@ end:
 static PyMethodDef methods[] = {
     {"resample", resample, METH_VARARGS, resample_doc},       {"statistics", statistics, METH_VARARGS, statistics_doc},
     {"block_sums", block_sums, METH_VARARGS, block_sums_doc}, {"high_pass", high_pass, METH_VARARGS, high_pass_doc},
-    {"seen", seen, METH_VARARGS, seen_doc},                   {"fit", fit, METH_VARARGS, fit_doc},
-    {"attend", attend, METH_VARARGS, attend_doc},
+    {"attend", attend, METH_VARARGS, attend_doc},             {"compare", compare, METH_VARARGS, compare_doc},
     {NULL, NULL, 0, NULL},
 };
 

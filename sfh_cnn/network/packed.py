@@ -22,6 +22,8 @@ __all__ = ["PackedNetwork"]
 
 #: Scores of the attention, as powers of two, are cut here, far beyond any that occur: their sums stay finite.
 _SCORE_LIMIT = 90.0
+#: The compiled convolution wants a multiple of so many channels.
+_LANES = 16
 
 
 class _Linear:
@@ -63,9 +65,12 @@ class PackedNetwork:
             return _Linear(layer.weight, layer.bias, activation, dtype)
 
         self.network = network
-        # From (channel, half, pixel) to (half, channel, pixel): the order of the pieces in `_tokens`.
+        # From (channel, half, pixel) to (half, channel, pixel): the order of the pieces in `_convolve`.
         kernel = network.patches.weight.view(-1, 2, 2, network.block_px).transpose(1, 2)
         self.patches = _Linear(kernel.flatten(1), network.patches.bias, "swish", dtype)
+        missing = -network.patches.out_channels % _LANES
+        weights = (network.patches.weight.detach().flatten(1).T, network.patches.bias.detach())
+        self._compiled_patches = [functional.pad(part, [0, missing]).contiguous().numpy() for part in weights]
         kernel, n_channel = network.tokens.weight, network.patches.out_channels  # (n_token_channel, n_channel + 3, ...)
         self.patch_tokens = _Linear(kernel[:, :n_channel].transpose(1, 2).flatten(1), dtype=dtype)
         self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
@@ -114,13 +119,13 @@ class PackedNetwork:
         """As `SFHNet.forward`."""
         network = self.network
         inputs = self._compiled_inputs if kernels.compiled is not None else self._inputs
-        coarse, pairs, blocks, scale = inputs(flux, flux_err, mask)
+        coarse, patches, blocks, scale = inputs(flux, flux_err, mask)
         blocks = (blocks - network.block_mean) / network.block_std
         condition = network.condition(blocks, redshift, calibration_error)
         bands = network.band_features(band_flux, band_flux_err, scale)
         joined = [
             self.projection(coarse) * (1.0 + network.gate(condition)),
-            self.pool(self._attend(self._tokens(pairs, blocks)).flatten(1)),
+            self.pool(self._attend(self._tokens(patches, blocks)).flatten(1)),
             self.shape[1](self.shape[0](blocks.flatten(1))),
             self.photometry[1](self.photometry[0](torch.cat([bands, condition], 1))),
             condition,
@@ -132,51 +137,52 @@ class PackedNetwork:
         return network.answers(latent, *self.heads(latent).split(self.head_sizes, 1))
 
     def _inputs(self, flux, flux_err, mask):
-        """What the projection sees, `_pairs`, blocks and scale, as `SpectrumFeatures` gives them."""
+        """What the projection sees, patches, blocks and scale, as `SpectrumFeatures` and the convolution give them.
+
+        Patches are (n, n_row, n_channel), with rows of zeros where the last token is not full.
+        """
         high_passed, precision, blocks, scale, _ = self.network.features(flux, flux_err, mask)
-        pairs = self._pairs(*(values.to(self.projection.dtype) for values in (high_passed, precision)))
-        return self.network.coarse(high_passed), pairs, blocks, scale
+        patches = self._convolve(*(values.to(self.projection.dtype) for values in (high_passed, precision)))
+        return self.network.coarse(high_passed), patches, blocks, scale
 
     def _compiled_inputs(self, flux, flux_err, mask):
         """As `_inputs`, in one pass over each spectrum before the continuum and one after it."""
-        features, dtype = self.network.features, self.projection.dtype
-        n, n_block, px = len(flux), features.n_block, features.block_px
+        network, features, dtype = self.network, self.network.features, self.projection.dtype
+        n, n_block, px, n_channel = len(flux), features.n_block, features.block_px, network.patches.out_channels
         data = [values.contiguous().numpy() for values in (flux, flux_err, mask)]
         total, count, noise = torch.empty(3, n, n_block).unbind(0)
         kernels.compiled.block_sums((n, n_block, px), data[0], data[2], total.numpy(), count.numpy())
         scale, level = features.level(total, count)
         bits = torch.int16 if dtype == torch.bfloat16 else torch.float32
-        together = self.network.projection_px
-        coarse, pairs = (
-            torch.empty(n, *shape, dtype=bits) for shape in ((n_block * px // together,), (n_block + 1, 2, px))
+        together, n_row = network.projection_px, n_block + network.token_padding
+        coarse, patches = (
+            torch.empty(n, *shape, dtype=bits) for shape in ((n_block * px // together,), (n_row, n_channel))
         )
-        sizes = (n, n_block, px, together, bits.itemsize)
+        sizes = (n, n_block, px, together, n_channel, n_row, bits.itemsize)
         given = [*data, *(values.numpy() for values in (level, count, features.interpolation, scale))]
-        out = (values.numpy() for values in (coarse, pairs, noise))
-        kernels.compiled.high_pass(sizes, features.signal_floor, *given, *out)
-        return coarse.view(dtype), pairs.view(dtype), features.blocks(level, noise, count), scale
+        out = (values.numpy() for values in (coarse, patches, noise))
+        kernels.compiled.high_pass(sizes, features.signal_floor, *given, *self._compiled_patches, *out)
+        return coarse.view(dtype), patches.view(dtype), features.blocks(level, noise, count), scale
 
-    def _pairs(self, high_passed, precision):
-        """Blocks of both channels side by side, shifted by half a block, (n, n_block + 1, 2, block_px)."""
+    def _convolve(self, high_passed, precision):
+        """The first convolution of both channels and its activation, (n, n_row, n_channel)."""
         n, px = len(high_passed), self.network.block_px
         n_block = high_passed.shape[1] // px
+        # Blocks of both channels side by side, shifted by half a block.
         pairs = high_passed.new_zeros(n, n_block + 1, 2, px)
         for channel, values in enumerate((high_passed, precision)):
             flat = pairs[:, :, channel]
             flat[:, 1:-1] = values[:, px // 2 : -(px // 2)].view(n, n_block - 1, px)
             flat[:, 0, px // 2 :] = values[:, : px // 2]
             flat[:, -1, : px // 2] = values[:, -(px // 2) :]
-        return pairs
-
-    def _tokens(self, pairs, blocks):
-        """`SFHNet.tokenise` with positions, (n, n_token, n_token_channel)."""
-        network, n = self.network, len(pairs)
-        px, n_block = network.block_px, blocks.shape[2]
         # Neighbouring pairs of blocks overlap in memory.
-        pieces = pairs.as_strided((n, n_block, 4 * px), ((n_block + 1) * 2 * px, 2 * px, 1))
-        patches = self.patches(pieces)
+        patches = self.patches(pairs.as_strided((n, n_block, 4 * px), ((n_block + 1) * 2 * px, 2 * px, 1)))
+        return functional.pad(patches, [0, 0, 0, self.network.token_padding]) if self.network.token_padding else patches
+
+    def _tokens(self, patches, blocks):
+        """The second convolution of `SFHNet.tokenise` with positions, (n, n_token, n_token_channel)."""
+        network, n = self.network, len(patches)
         if network.token_padding:
-            patches = functional.pad(patches, [0, 0, 0, network.token_padding])
             blocks = functional.pad(blocks, [0, network.token_padding])
         n_token = len(network.position)
         blocks = blocks.view(n, 3, n_token, -1).transpose(1, 2).reshape(n, n_token, -1)

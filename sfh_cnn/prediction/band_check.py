@@ -12,7 +12,6 @@ __all__ = ["BandCheck"]
 _REDSHIFT_STEP = 0.002
 #: Of so many pixels one is looked at: a band has hundreds, and reading memory is what takes the time.
 _PIXEL_STRIDE = 16
-_PIXELS = slice(_PIXEL_STRIDE // 2, None, _PIXEL_STRIDE)
 #: Share of a band's light that valid pixels must have seen. Stars stand in for the rest.
 _MIN_SHARE = 0.3
 
@@ -28,13 +27,18 @@ class BandCheck:
         Pixels of the coarse templates, Angstrom.
     coarse_log_dust : Tensor, shape (n_coarse,)
         Log transmission there for an A_V of 1 mag.
-    off_line : Tensor, shape (n_wave,)
-        1 where stars alone shine, 0 near emission lines.
+
+    Attributes
+    ----------
+    pixels : slice
+        Those of a spectrum that are looked at.
     """
 
-    def __init__(self, contract, templates, coarse_wave_aa, coarse_log_dust, off_line):
+    pixels = slice(_PIXEL_STRIDE // 2, None, _PIXEL_STRIDE)
+
+    def __init__(self, contract, templates, coarse_wave_aa, coarse_log_dust):
         self.bands, self.edges_aa = contract.bands, contract.wavelength_grid.edges_aa
-        self.coarse_wave_aa, self._off_line = coarse_wave_aa, off_line[_PIXELS]
+        self.coarse_wave_aa = coarse_wave_aa
         self._beyond = (coarse_wave_aa < self.edges_aa[0]) | (coarse_wave_aa > self.edges_aa[-1])
         self._coefficients, self._basis = templates.coarse_coefficients, templates.coarse_basis
         self._log_dust = coarse_log_dust
@@ -43,7 +47,7 @@ class BandCheck:
         self.observation = ObservationConfig(**known)
         self._weights = {}
 
-    def mismatch(self, weights, a_v, stars, batch):
+    def mismatch(self, weights, a_v, sampled, batch):
         """Largest difference between a band and the spectrum, in units of what errors and calibration allow.
 
         The band flux of the spectrum is that of its valid pixels; for pixels that are masked, near emission lines or
@@ -55,8 +59,8 @@ class BandCheck:
             Of the templates.
         a_v : Tensor, shape (n_spec,)
             mag.
-        stars : Tensor, shape (n_spec, n_wave)
-            Spectra of the same stars behind the same dust.
+        sampled : Tensor, shape (3, n_spec, n_pixel)
+            Of ``pixels``, from `compare`: spectra of the same stars behind the same dust, flux, and what of it is used.
         batch : list of Tensor
             Arguments of `SFHNet.forward`.
 
@@ -65,8 +69,7 @@ class BandCheck:
         Tensor, shape (n_spec,)
             NaN where no band can be compared.
         """
-        flux, _, mask, band_flux, band_flux_err, redshift, calibration = batch
-        flux, mask, stars = (values[:, _PIXELS] for values in (flux, mask, stars))
+        *_, band_flux, band_flux_err, redshift, calibration = batch
         largest = torch.full_like(calibration, torch.nan)
         node = (redshift / _REDSHIFT_STEP).round().long()
         has_bands = torch.isfinite(band_flux).any(1)
@@ -76,10 +79,8 @@ class BandCheck:
                 continue
             here = (node == number) & has_bands
             rows = slice(None) if here.all() else here.nonzero()[:, 0]
-            used = (~mask[rows]).to(flux.dtype) * self._off_line
-            own = (flux[rows] * used).nan_to_num_(0.0, 0.0, 0.0) @ fine
-            like = stars[rows]
-            seen, inside = (like * used) @ fine, like @ fine
+            like, flux, used = sampled[:, rows]
+            own, seen, inside = (values @ fine for values in (flux, like * used, like))
             ends = torch.tensordot(weights[rows], self._coefficients, 2) @ self._basis[:, beyond]
             total = inside + ends.mul_(torch.exp(a_v[rows, None] * self._log_dust[beyond])) @ coarse
             expected = own / seen.clamp(min=1e-30) * total
@@ -98,7 +99,7 @@ class BandCheck:
             redshift = number * _REDSHIFT_STEP
             fine = band_matrix(None, self.bands, redshift, wave_edges_aa=self.edges_aa)
             bands = np.flatnonzero(fine.sum(axis=0) > _MIN_SHARE)
-            fine = fine[_PIXELS, bands] * _PIXEL_STRIDE
+            fine = fine[self.pixels, bands] * _PIXEL_STRIDE
             coarse = band_matrix(self.coarse_wave_aa, self.bands, redshift)[:, bands]
             beyond = np.flatnonzero(self._beyond & (coarse > 0).any(axis=1))
             parts = (torch.from_numpy(part.astype(np.float32)) for part in (fine, coarse[beyond]))

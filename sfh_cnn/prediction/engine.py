@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sfh_cnn.core import build_config, kernels
+from sfh_cnn.core import build_config
 from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.network import from_variables
 from sfh_cnn.photometry import band_matrix
 from sfh_cnn.synthesis import InstrumentConfig, attenuation_curve
 
 from .band_check import BandCheck
+from .comparison import compare
 from .polynomial_fit import PolynomialFit
 from .stars import StarSpectra
 
@@ -29,8 +30,6 @@ __all__ = ["Engine"]
 
 #: Spectra that are drawn from together, or reconstructed together; bounds the memory.
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
-#: Spectra that are compared with their models together where that is not compiled: few enough for the cache.
-_COMPARE_BLOCK = 64
 
 
 class Engine:
@@ -61,7 +60,7 @@ class Engine:
         first, last = np.flatnonzero((self.wave_aa >= V_WINDOW_AA[0]) & (self.wave_aa <= V_WINDOW_AA[1]))[[0, -1]]
         self._window = slice(int(first), int(last) + 1)
         log_dust = (-0.4 * np.log(10) * self._coarse_dust).float()
-        self._band_check = BandCheck(self.contract, self.templates, self.coarse_wave_aa, log_dust, self._fit.off_line)
+        self._band_check = BandCheck(self.contract, self.templates, self.coarse_wave_aa, log_dust)
 
     # ---- joint posterior ---------------------------------------------------------------------------------------
 
@@ -218,20 +217,18 @@ class Engine:
             "a_v": scalars["a_v"].clamp(min=0.0),
             "velocity": scalars["velocity"],
         }
-        weights, window = self._weights(values), self._window
-        rows, position = self._star_spectra.at_rest(weights, scalars["velocity_dispersion"].clamp(min=0.0))
-        parts = []
-        size = _COMPARE_BLOCK if kernels.compiled is None else max(len(position), 1)
-        for start in range(0, len(position), size):
-            part = slice(start, start + size)
-            here = [value[part] for value in batch]
-            flux, flux_err, mask, _, _, _, calibration = here
-            stars = self._star_spectra.seen(rows, position[part], values["velocity"][part], values["a_v"][part])
-            mismatch = self._band_check.mismatch(weights[part], values["a_v"][part], stars, here)
-            chi2, v_flux = self._fit.compare(stars, flux, flux_err, mask, calibration, window)
-            parts.append((chi2, v_flux, mismatch))
-        names = ("reduced_chi2", "v_flux", "band_mismatch")
-        return {name: torch.cat(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
+        weights, check = self._weights(values), self._band_check
+        at_rest = self._star_spectra.at_rest(weights, scalars["velocity_dispersion"].clamp(min=0.0))
+        flux, flux_err, mask, *_, calibration = batch
+        spectra = (flux, flux_err, mask, calibration)
+        chi2, v_flux, sampled = compare(
+            self._star_spectra, self._fit, *at_rest, values, spectra, self._window, check.pixels
+        )
+        return {
+            "reduced_chi2": chi2,
+            "v_flux": v_flux,
+            "band_mismatch": check.mismatch(weights, values["a_v"], sampled, batch),
+        }
 
     def _weights(self, values):
         """Weights of the templates, (n_spec, n_age, n_met), in one unit of light: squares of spectra are in range."""

@@ -3,8 +3,6 @@
 import numpy as np
 import torch
 
-from sfh_cnn.core import kernels
-
 from .lines import near_lines
 
 __all__ = ["PolynomialFit"]
@@ -23,13 +21,20 @@ class PolynomialFit:
     ----------
     wave_aa : ndarray, shape (n_wave,)
         Rest-frame pixels, Angstrom.
+
+    Attributes
+    ----------
+    off_line : Tensor, shape (n_wave,)
+        1 where stars alone shine, 0 near emission lines.
+    polynomials : Tensor, shape (n_term, n_wave)
+        Legendre's, over the range.
     """
 
     def __init__(self, wave_aa):
         self.off_line = torch.from_numpy((~near_lines(wave_aa)).astype(np.float32))
         x = np.linspace(-1, 1, len(wave_aa))
         legendre = np.polynomial.legendre.legvander(x, _ORDER)  # (n_wave, n_term)
-        self._polynomials = torch.from_numpy(legendre.T.astype(np.float32))
+        self.polynomials = torch.from_numpy(legendre.T.astype(np.float32))
         row, column = np.triu_indices(_ORDER + 1)
         products = np.zeros((len(x), -(-len(row) // _COLUMNS) * _COLUMNS))
         products[:, : len(row)] = legendre[:, row] * legendre[:, column]
@@ -66,39 +71,14 @@ class PolynomialFit:
         weight.nan_to_num_(0.0, 0.0, 0.0)
         weighted = torch.mul(weight, model, out=uncalibrated)
         matrix = ((weighted * model) @ self._products)[:, self._pair]
-        vector = weighted.mul_(data) @ self._polynomials.T
-        n_term = len(self._polynomials)
+        vector = weighted.mul_(data) @ self.polynomials.T
+        n_term = len(self.polynomials)
         ridge = 1e-6 * matrix.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
         matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
         # The fit is in float64: S/N 200 over 3000 pixels leaves float32 few digits.
         solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
-        bend = solution @ self._polynomials
+        bend = solution @ self.polynomials
         model *= bend
         residual = data.sub_(model)
         chi2 = torch.linalg.vecdot(weight.mul_(residual), residual) / (used.sum(1) - n_term).clamp(min=1)
         return model, chi2, bend
-
-    def compare(self, model, flux, flux_err, mask, calibration_error, window):
-        """What of a fit is wanted of every spectrum.
-
-        Parameters
-        ----------
-        model, flux, flux_err, mask, calibration_error : Tensor
-            As in a call.
-        window : slice
-            Pixels.
-
-        Returns
-        -------
-        reduced_chi2, window_flux : Tensor, shape (n_spec,)
-            As from a call; mean flux of the pixels in the window, with the model in place of masked ones.
-        """
-        if kernels.compiled is None:
-            model, chi2, _ = self(model, flux, flux_err, mask, calibration_error)
-            return chi2, torch.where(mask[:, window], model[:, window], flux[:, window]).mean(1)
-        n_spec, n_wave = model.shape
-        chi2, window_flux = torch.empty(2, n_spec).unbind(0)
-        given = (model, flux, flux_err, mask, calibration_error, self.off_line, self._polynomials, chi2, window_flux)
-        sizes = (n_spec, n_wave, window.start, window.stop)
-        kernels.compiled.fit(sizes, *(values.contiguous().numpy() for values in given))
-        return chi2, window_flux

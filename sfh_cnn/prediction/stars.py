@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from sfh_cnn.core import kernels
 from sfh_cnn.core.constants import C_KMS
 from sfh_cnn.spectra import broadening_operator
 from sfh_cnn.synthesis import attenuation_curve
@@ -27,15 +26,24 @@ class StarSpectra:
     templates : `~sfh_cnn.network.Templates`
     instrument : `~sfh_cnn.synthesis.InstrumentConfig`
         Its line spread.
+
+    Attributes
+    ----------
+    margin : int
+        Pixels that `at_rest` adds at each end.
+    pixel_per_kms, log2_dust : Tensor, shape (n_wave,)
+        Doppler shift in pixels for a velocity of 1 km/s; log2 of the transmission for an A_V of 1 mag.
     """
+
+    margin = _MARGIN
 
     def __init__(self, contract, templates, instrument):
         self.templates, self.instrument = templates, instrument
         grid = contract.wavelength_grid
         self.edges_aa, self.n_wave = grid.edges_aa, grid.n_wave
         # As a power of two, for that is the fastest one.
-        self._log2_dust = torch.from_numpy(-0.4 * np.log2(10) * attenuation_curve("calzetti", grid.wave_aa)).float()
-        self._pixel_per_kms = torch.from_numpy((grid.wave_aa / grid.step_aa / C_KMS).astype(np.float32))
+        self.log2_dust = torch.from_numpy(-0.4 * np.log2(10) * attenuation_curve("calzetti", grid.wave_aa)).float()
+        self.pixel_per_kms = torch.from_numpy((grid.wave_aa / grid.step_aa / C_KMS).astype(np.float32))
         self._sigma_nodes = torch.from_numpy(_SIGMA_NODES_KMS.astype(np.float32))
         self._broadened = {}
 
@@ -85,19 +93,12 @@ class StarSpectra:
             The outermost pixels may have their neighbours' values.
         """
         n_wave, length = self.n_wave, rows.shape[1]
-        if kernels.compiled is not None:
-            model = torch.empty(len(position), n_wave)
-            given = (rows, position, velocity_kms, a_v, self._pixel_per_kms, self._log2_dust, model)
-            kernels.compiled.seen(
-                (len(position), len(rows), n_wave, _MARGIN), *(values.contiguous().numpy() for values in given)
-            )
-            return model
-        whole = (velocity_kms * self._pixel_per_kms[n_wave // 2]).round().clamp_(1 - _MARGIN, _MARGIN - 1)
+        whole = (velocity_kms * self.pixel_per_kms[n_wave // 2]).round().clamp_(1 - _MARGIN, _MARGIN - 1)
         whole = whole.nan_to_num_(0.0)  # of spectra without an answer
         # A row that begins elsewhere is shifted by whole pixels; one more at each end, for differences.
         windows = rows.view(-1).as_strided((rows.numel() - n_wave - 1, n_wave + 2), (1, 1))
         shifted = windows.index_select(0, position * length + _MARGIN - 1 - whole.long())
-        pixels = torch.outer(velocity_kms, self._pixel_per_kms).sub_(whole[:, None])
+        pixels = torch.outer(velocity_kms, self.pixel_per_kms).sub_(whole[:, None])
         # Beyond some 90 km/s the shift differs by more than a pixel from one end of the spectrum to the other.
         far = pixels[:, [0, -1]].abs().amax(1) > 1.0
         if far.any():
@@ -109,7 +110,7 @@ class StarSpectra:
         model.addcmul_(pixels.clamp_(max=0.0), step[:, 1:], value=-1.0)
         if far.any():
             model[far] = _interpolate(rows[position[far], _MARGIN:-_MARGIN], full)
-        return model.mul_(torch.outer(a_v, self._log2_dust).exp2_())
+        return model.mul_(torch.outer(a_v, self.log2_dust).exp2_())
 
     def _basis(self, node):
         """Template basis on the network's pixels for one velocity dispersion; made when first needed."""

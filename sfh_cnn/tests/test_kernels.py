@@ -16,6 +16,7 @@ from sfh_cnn.core import WavelengthGrid, kernels
 from sfh_cnn.examples import load_example_photometry, load_example_spectrum
 from sfh_cnn.network import NetworkConfig, PackedNetwork, SFHNet
 from sfh_cnn.prediction import blocks
+from sfh_cnn.prediction.comparison import compare
 from sfh_cnn.prediction.polynomial_fit import PolynomialFit
 from sfh_cnn.spectra import resample_to_grid
 from sfh_cnn.tests.small import small_generator
@@ -113,7 +114,11 @@ def test_median(n, values):
 @torch.inference_mode()
 @pytest.mark.parametrize(
     "layers",
-    [{}, {"block_px": 8, "token_stride": 7, "projection_px": 3}, {"projection_px": 2, "n_head": 1, "n_residual": 1}],
+    [
+        {},
+        {"block_px": 8, "token_stride": 7, "projection_px": 3, "n_channel": 20},
+        {"projection_px": 2, "n_head": 1, "n_residual": 1},
+    ],
 )
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_packed_network(layers, precision):
@@ -139,36 +144,53 @@ def test_the_packed_network(layers, precision):
 
 def test_stars_far_and_near():
     """Shifts by less and by more than pixels, to both sides, and none where there is no answer."""
-    predictor = SFHPredictor.pretrained()
-    stars = predictor.engine._star_spectra
+    engine = SFHPredictor.pretrained().engine
+    stars, fit, n_wave = engine._star_spectra, engine._fit, len(engine.wave_aa)
     weights = torch.rand(8, *stars.templates.coefficients.shape[:2], generator=torch.Generator().manual_seed(1))
-    rows, position = stars.at_rest(weights, torch.tensor([0.0, 40.0, 80.0, 120.0, 160.0, 200.0, 300.0, 60.0]))
+    at_rest = stars.at_rest(weights, torch.tensor([0.0, 40.0, 80.0, 120.0, 160.0, 200.0, 300.0, 60.0]))
     velocity = torch.tensor([0.0, 3.0, -3.0, 75.0, -75.0, 400.0, -2000.0, torch.nan])
-    a_v = torch.tensor([0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 1.0])
-    compiled, plain = both(stars.seen, rows, position, velocity, a_v)
-    assert torch.isnan(compiled[-1]).all()
-    assert_allclose(compiled[:-1, 1:-1], plain[:-1, 1:-1], rtol=2e-5)
+    history = {"velocity": velocity, "a_v": torch.tensor([0.0, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 1.0])}
+    data = (torch.ones(8, n_wave), torch.full((8, n_wave), 0.1), torch.zeros(8, n_wave, dtype=torch.bool))
+    given = (stars, fit, *at_rest, history, (*data, torch.full((8,), 0.01)), slice(5, 90), slice(0, None, 1))
+    (chi2, _, compiled), (expected, _, plain) = both(compare, *given)
+    assert torch.isnan(compiled[0, -1]).all()
+    assert torch.isnan(chi2[-1])
+    assert_allclose(compiled[0, :-1, 1:-1], plain[0, :-1, 1:-1], rtol=2e-5)
+    assert_allclose(chi2[:-1], expected[:-1], rtol=2e-3)
+
+
+class NoShift:
+    """Stars as they are, with a margin that nobody looks at."""
+
+    margin = 2
+
+    def __init__(self, n_wave):
+        self.pixel_per_kms, self.log2_dust = torch.zeros(2, n_wave)
+
+    def seen(self, rows, position, velocity_kms, a_v):
+        """As `StarSpectra.seen`."""
+        return rows[position][:, 2:-2].clone()
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), ODD, st.integers(200, 400))
-def test_fit(seed, odd, length):
-    """Chi2 and window flux, with bad numbers under the mask and nothing left to fit."""
+@given(st.integers(0, 2**31), ODD, st.integers(200, 400), st.integers(1, 20))
+def test_the_fit_of_stars(seed, odd, length, stride):
+    """Chi2, window flux and what is looked at, with bad numbers under the mask and nothing left to fit."""
     rng = np.random.default_rng(seed)
     fit = PolynomialFit(np.linspace(4900.0, 6400.0, length))
     # In prediction what is bad is masked; a polynomial that is not held anywhere near would differ by rounding.
     odd = [(row, where, *((value, error, n) if n else (1.0, 0.1, 0))) for row, where, value, error, n in odd[:3]]
     flux, err, mask = rows_of(rng, 4, length, odd)
-    model = rng.uniform(0.8, 1.2, (4, length))
-    values = [torch.from_numpy(array.astype(np.float32)) for array in (model, flux, err)]
-    calibration = torch.tensor([0.0, 0.01, 0.03, 0.1])
-
-    def compare():
-        return fit.compare(values[0].clone(), *values[1:], torch.from_numpy(mask), calibration, slice(90, 110))
-
-    compiled, plain = both(compare)
-    for out, expected, name in zip(compiled, plain, ("chi2", "window"), strict=True):
+    rows = rng.uniform(0.8, 1.2, (4, length + 4))
+    rows, flux, err = (torch.from_numpy(array.astype(np.float32)) for array in (rows, flux, err))
+    spectra = (flux, err, torch.from_numpy(mask), torch.tensor([0.0, 0.01, 0.03, 0.1]))
+    history = {"velocity": torch.zeros(4), "a_v": torch.zeros(4)}
+    position = torch.tensor([2, 0, 3, 1])
+    given = (NoShift(length), fit, rows, position, history, spectra, slice(90, 110), slice(stride // 2, None, stride))
+    compiled, plain = both(compare, *given)
+    for out, expected, name in zip(compiled[:2], plain[:2], ("chi2", "window"), strict=True):
         assert_allclose(out, expected, rtol=2e-3, atol=1e-3, equal_nan=True, err_msg=name)
+    assert_allclose(compiled[2], plain[2], rtol=1e-6)
 
 
 def test_a_whole_prediction():
@@ -207,10 +229,12 @@ def calls():
     yield "statistics", (3, 11, 4), [f(3, 11), f(3, 11), b(3, 11), np.zeros((3, 5))]
     yield "block_sums", (3, 2, 4), [f(3, 8), b(3, 8), f(3, 2), f(3, 2)]
     spectrum = [f(3, 8), f(3, 8), b(3, 8), f(3, 2), f(3, 2), f(3, 4), f(3)]
-    yield "high_pass", (3, 2, 4, 2, 4), [0.02, *spectrum, f(3, 4), f(3, 3, 2, 4), f(3, 2)]
+    spectrum += [f(16, 16), f(16)]
+    yield "high_pass", (3, 2, 4, 2, 5, 3, 4), [0.02, *spectrum, f(3, 4), f(3, 3, 5), f(3, 2)]
     yield "attend", (3, 5, 2, 4), [90.0, f(3, 5, 24), f(3, 5, 8)]
-    yield "seen", (3, 3, 9, 8), [f(3, 25), rows, f(3), f(3), f(9), f(9), f(3, 9)]
-    yield "fit", (3, 9, 2, 5), [f(3, 9), f(3, 9), f(3, 9), b(3, 9), f(3), f(9), f(5, 9), f(3), f(3)]
+    model = [f(3, 25), rows, f(3), f(3), f(9), f(9)]
+    data = [f(3, 9), f(3, 9), b(3, 9), f(3), f(9), f(5, 9)]
+    yield "compare", (3, 3, 9, 8, 2, 5, 1, 3), [*model, *data, f(3), f(3), f(3, 3, 3)]
 
 
 @pytest.mark.parametrize(("name", "sizes", "arguments"), list(calls()), ids=[name for name, _, _ in calls()])
@@ -234,7 +258,7 @@ def test_sizes_are_checked(name, sizes, arguments):
         ("resample", 3, np.array([0, 1, -1]), "no row"),
         ("resample", 4, np.arange(1, 11, dtype=np.int32), "beyond the spectrum"),
         ("resample", 4, np.arange(-1, 9, dtype=np.int32), "beyond the spectrum"),
-        ("seen", 1, np.array([0, 1, 3]), "no row"),
+        ("compare", 1, np.array([0, 1, 3]), "no row"),
     ],
 )
 def test_indices_are_checked(name, index, value, match):
