@@ -337,8 +337,8 @@ class _Work:
         chosen = np.flatnonzero((signal >= self.snr_cut * noise) & (noise > 0) & np.isfinite(redshift))
         for start in range(0, len(chosen), _BATCH):
             one = chosen[start : start + _BATCH]
-            # Wavelength runs down the planes of a cube, and along the rows of spectra.
-            spectra = [None if part is None else np.ascontiguousarray(part[:, one].T) for part in pixels]
+            # Wavelength runs down the planes of a cube, and along the rows of spectra; who takes these turns them.
+            spectra = [None if part is None else _columns(part, one).T for part in pixels]
             here = {band: [part[one] for part in pair] for band, pair in bands.items()}
             self._predict(block, numbers[one], *spectra, redshift[one], here)
 
@@ -428,6 +428,13 @@ def _block_of(i, shared):
     """One stripe, on a worker."""
     work, done = shared
     return work.block(i, done)
+
+
+def _columns(array, numbers):
+    """Some columns in ascending order, as they lie: a view if they are neighbours."""
+    if numbers[-1] - numbers[0] == len(numbers) - 1:
+        return array[:, numbers[0] : numbers[-1] + 1]
+    return array.take(numbers, axis=1)  # an index would turn them, spectrum by spectrum
 
 
 def _joined(results):

@@ -115,6 +115,25 @@ def test_all_classes_of_cubes_give_the_same_maps(predictor, mock, path, maps, ki
     assert_same_history(other.result, maps.result)
 
 
+@pytest.mark.parametrize("gap", [False, True])
+def test_spaxels_are_handed_on_as_they_lie_in_the_cube(predictor, mock, path, monkeypatch, gap):
+    """Turned from planes to spectra block by block in the cache, also where some of them are left out."""
+    taken, spectra = [], Cube.spectra
+
+    def spy(self, flux, *rest):
+        taken.append(flux)
+        return spectra(self, flux, *rest)
+
+    monkeypatch.setattr(Cube, "spectra", spy)
+    velocity = mock.velocity_kms.copy()
+    if gap:
+        velocity[4, 5] = np.nan
+    maps = predictor.predict_cube(path, redshift=REDSHIFT, velocity=velocity * u.km / u.s, snr_cut=0)
+    assert sum(map(len, taken)) == N_X * N_Y - gap
+    assert all(flux.strides[0] < flux.strides[1] for flux in taken)
+    assert_allclose(maps.result.redshift, (1 + REDSHIFT) * (1 + velocity[np.isfinite(velocity)] / 299792.458) - 1)
+
+
 def test_bins_are_the_sums_of_their_spaxels(predictor, mock, path):
     """Sums of flux and variance, as by hand; the error grows by the correlation of neighbours."""
     bins = np.full((N_Y, N_X), -1)
