@@ -77,7 +77,7 @@ def _messages_on_stderr():
 
 @contextlib.contextmanager
 def importing():
-    """Import and load without a search for garbage, which PyTorch's half a million objects start again and again.
+    """Import and load without a search for garbage, which PyTorch's 400 000 objects start again and again.
 
     Once PyTorch is there, this does nothing. What is imported stays: no later search looks at it.
     """
