@@ -178,8 +178,8 @@ def shares(report, predictor, data, n=1024, block=256):
     report.add("200 joint draws (only when asked for)", cpu_times(lambda: result.draws(200), 3) / 64 * 1e6, "us", 64)
 
 
-def ppxf_speed(report, mocks, config, ours, n=4):
-    """(b): pPXF on some of the same spectra, and the ratio."""
+def ppxf_speed(report, mocks, config, ours, n=4, n_noise=20):
+    """(b): pPXF on some of the same spectra, and the ratio; then with errors, from fits of so many noisy copies."""
     from ppxf_fit import MODES, Fitter, Templates, line_spread
 
     from sfh_cnn.ssp import SSPLibrary
@@ -188,15 +188,23 @@ def ppxf_speed(report, mocks, config, ours, n=4):
     templates = Templates(SSPLibrary.read("bc03-miles"), config.age_grid, (-2.0, 0.4))
     spread = line_spread(config.instrument, redshift)
     fitter = Fitter(templates, config.instrument.wavelength_grid.wave_aa, redshift, spread, config.instrument.bands)
-    for mode in MODES:
-        times = []
-        for i in range(n):
-            data = [mocks[name][i].astype(float) for name in ("flux", "flux_err")]
-            bands = [mocks[name][i].astype(float) for name in ("band_flux", "band_flux_err")]
-            times.append(fitter.fit(mode, *data, mocks["mask"][i], *bands)["cpu_s"])
-        seconds = report.add(f"pPXF, {mode}", np.array(times) * 1e3, "ms") / 1e3
+
+    def fit(mode, i, noise=0.0):
+        data = [mocks[name][i].astype(float) for name in ("flux", "flux_err", "band_flux", "band_flux_err")]
+        for values, errors in (data[:2], data[2:]):
+            values += noise * errors * rng.standard_normal(len(values))
+        return fitter.fit(mode, *data[:2], mocks["mask"][i], *data[2:])["cpu_s"]
+
+    def add(label, times):
+        seconds = report.add(f"pPXF, {label}", np.array(times) * 1e3, "ms") / 1e3
         if ours:
-            report.add(f"pPXF, {mode}, over predict", [seconds / ours], "times")
+            report.add(f"pPXF, {label}, over predict", [seconds / ours], "times")
+
+    rng = np.random.default_rng(1)
+    for mode in MODES:
+        add(mode, [fit(mode, i) for i in range(n)])
+    mode = "spectrum + bands"
+    add(f"{mode}, errors by {n_noise} noisy copies", [sum(fit(mode, i, 1.0) for _ in range(n_noise)) for i in range(2)])
 
 
 def write_cube(path, wave, flux, err, size, bunit="10**(-17)*erg/s/cm**2/Angstrom"):

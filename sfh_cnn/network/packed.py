@@ -69,8 +69,8 @@ class PackedNetwork:
         kernel = network.patches.weight.view(-1, 2, 2, network.block_px).transpose(1, 2)
         self.patches = _Linear(kernel.flatten(1), network.patches.bias, "swish", dtype)
         missing = -network.patches.out_channels % _LANES
-        weights = (network.patches.weight.detach().flatten(1).T, network.patches.bias.detach())
-        self._compiled_patches = [functional.pad(part, [0, missing]).contiguous().numpy() for part in weights]
+        weights: list[Any] = [network.patches.weight.flatten(1).T, network.patches.bias]
+        self._compiled_patches = [functional.pad(part, [0, missing]).detach().contiguous().numpy() for part in weights]
         kernel, n_channel = network.tokens.weight, network.patches.out_channels  # (n_token_channel, n_channel + 3, ...)
         self.patch_tokens = _Linear(kernel[:, :n_channel].transpose(1, 2).flatten(1), dtype=dtype)
         self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
