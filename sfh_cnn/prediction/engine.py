@@ -11,11 +11,13 @@ from sfh_cnn.core import build_config
 from sfh_cnn.core.constants import SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.network import from_variables
 from sfh_cnn.photometry import band_matrix
+from sfh_cnn.results import draw_scalars
 from sfh_cnn.synthesis import InstrumentConfig, attenuation_curve
 
 from .band_check import BandCheck
 from .comparison import compare
 from .polynomial_fit import PolynomialFit
+from .raking import choose, rake
 from .stars import StarSpectra
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ __all__ = ["Engine"]
 
 #: Spectra that are drawn from together, or reconstructed together; bounds the memory.
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
+#: Draws of the joint density for each one that is kept; more cost more and mend no more.
+_POOL = 2
+#: What draws are kept to. A_V is right as it is. M/L without dust is that of one library in draws, of all in quantiles.
+_RAKED = (
+    *("mass_weighted_log_age", "light_weighted_log_age", "mass_weighted_metallicity", "light_weighted_metallicity"),
+    *("log_mass_to_light_attenuated", "log_recent_fraction"),
+)
 
 
 class Engine:
@@ -64,14 +73,22 @@ class Engine:
 
     # ---- joint posterior ---------------------------------------------------------------------------------------
 
-    def draw(self, latent: np.ndarray, n_draws: int, seed: int) -> dict[str, np.ndarray]:
-        """Draws from the joint posterior.
+    @torch.no_grad()
+    def draw(
+        self, latent: np.ndarray, n_draws: int, seed: int, *, raked: bool = True, common: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Draws from the joint posterior, which keep to the calibrated quantiles of the network.
 
         Parameters
         ----------
         latent : ndarray, shape (n_spec, n_latent)
             NaN rows give NaN draws.
         n_draws, seed : int
+        raked : bool, optional
+            False takes the joint density as it was learnt, with means that scatter more than they should.
+        common : bool, optional
+            All spectra share the random numbers, so that the draws of one do not depend on its neighbours. Ranks of
+            many truths need independent ones.
 
         Returns
         -------
@@ -82,14 +99,24 @@ class Engine:
         device = self.network.latent_mean.device
         rows = torch.as_tensor(np.asarray(latent, dtype=np.float32), device=device)
         good = torch.isfinite(rows).all(1)
-        # The same random numbers for all spectra, so that the draws of one do not depend on its neighbours.
-        variables = []
+        generator = torch.Generator(device=device).manual_seed(int(seed))
+        parts = []
         for block in torch.where(good[:, None], rows, 0.0).split(_DRAW_BLOCK):
-            generator = torch.Generator(device=device).manual_seed(int(seed))
-            variables.append(self.network.posterior.sample(block, n_draws, generator, common=True))
-        n_age, shape = self.contract.n_age, (len(rows), n_draws)
-        stacked = torch.cat(variables) if variables else rows.new_zeros(0, n_draws, 2 * n_age + 1)
-        mass, metallicity, a_v, attenuated = (part.cpu() for part in from_variables(stacked.flatten(0, 1), n_age))
+            if common:
+                generator.manual_seed(int(seed))
+            pool = self._pool(block, _POOL * n_draws if raked else n_draws, generator, common)
+            parts.append(self._raked(pool, block, n_draws, generator, common) if raked else pool)
+        bad = ~good.cpu().numpy()
+        out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for value in out.values():
+            value[bad] = np.nan
+        return out
+
+    def _pool(self, latent, n, generator, common):
+        """Draws from the joint density as it was learnt."""
+        shape, n_age = (len(latent), n), self.contract.n_age
+        variables = self.network.posterior.sample(latent, n, generator, common=common).flatten(0, 1)
+        mass, metallicity, a_v, attenuated = (part.cpu() for part in from_variables(variables, n_age))
         per_mass = (self.templates.node_weights(metallicity) * self.templates.v_light).sum(-1)
         light = mass * per_mass
         total = light.sum(-1, keepdim=True)
@@ -101,11 +128,25 @@ class Engine:
             "log_mass_to_light": -total[:, 0].log10().view(shape),
             "log_mass_to_light_attenuated": attenuated.view(shape),
         }
-        bad = ~good.cpu().numpy()
-        out = {name: value.numpy() for name, value in draws.items()}
-        for value in out.values():
-            value[bad] = np.nan
-        return out
+        return {name: value.numpy() for name, value in draws.items()}
+
+    def _raked(self, pool, latent, n_draws, generator, common):
+        """Those draws of a pool that together have the quantiles which the network predicts one by one."""
+        if not n_draws:
+            return pool
+        scalars = draw_scalars(self.contract.age_grid, pool)
+        values = torch.from_numpy(np.stack([scalars[name] for name in _RAKED], axis=1))
+        columns = [3 * self.contract.n_age + SCALAR_NAMES.index(name) for name in _RAKED]
+        network = self.network
+        quantiles = network.heads(latent)[1][:, columns].cummax(-1).values  # levels have factors of their own
+        quantiles = quantiles * network.quantity_std[columns, None] + network.quantity_mean[columns, None]
+        n_source = 1 if common else len(latent)
+        uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
+        kept = choose(rake(values, quantiles.cpu(), n_draws), uniform.cpu(), n_draws).numpy()
+        return {
+            name: np.take_along_axis(value, kept.reshape(*kept.shape, *[1] * (value.ndim - 2)), axis=1)
+            for name, value in pool.items()
+        }
 
     # ---- reconstruction ----------------------------------------------------------------------------------------
 
@@ -218,11 +259,11 @@ class Engine:
             "velocity": scalars["velocity"],
         }
         weights, check = self._weights(values), self._band_check
-        at_rest = self._star_spectra.at_rest(weights, scalars["velocity_dispersion"].clamp(min=0.0))
+        rows, position = self._star_spectra.at_rest(weights, scalars["velocity_dispersion"].clamp(min=0.0))
         flux, flux_err, mask, *_, calibration = batch
         spectra = (flux, flux_err, mask, calibration)
         chi2, v_flux, sampled = compare(
-            self._star_spectra, self._fit, *at_rest, values, spectra, self._window, check.pixels
+            self._star_spectra, self._fit, rows, position, values, spectra, self._window, check.pixels
         )
         return {
             "reduced_chi2": chi2,

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
-    from .draws import SFHDraws
+    from .draws import SFHDraws, draw_scalars
     from .quantities import QUANTITIES
     from .regroup import summarise_draws
     from .result_files import SFHResult
@@ -20,6 +20,7 @@ _PUBLIC = {
     "SFHDraws": ".draws",
     "SFHMaps": ".sfh_maps",
     "SFHResult": ".result_files",  # with it come its file formats
+    "draw_scalars": ".draws",
     "format_interval": ".text",
     "summarise_draws": ".regroup",
 }
@@ -31,6 +32,7 @@ __all__ = [
     "SFHDraws",
     "SFHMaps",
     "SFHResult",
+    "draw_scalars",
     "format_interval",
     "summarise_draws",
 ]

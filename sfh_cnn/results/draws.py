@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfh_cnn.core import history
+from sfh_cnn.core.constants import RECENT_YR
 
 from .derived import DerivedQuantities, v_luminosity_lsun
 
 if TYPE_CHECKING:
     import astropy.units as u
 
-    from sfh_cnn.core import ModelContract
+    from sfh_cnn.core import AgeGrid, ModelContract
 
     from .sfh_result import SFHResult
 
-__all__ = ["DRAW_KEYS", "INTERVAL_DRAWS", "INTERVAL_SEED", "SFHDraws"]
+__all__ = ["DRAW_KEYS", "INTERVAL_DRAWS", "INTERVAL_SEED", "SFHDraws", "draw_scalars"]
 
 #: What an engine returns from ``draw`` and a file stores.
 DRAW_KEYS = (
@@ -32,6 +33,39 @@ DRAW_KEYS = (
 #: Draws behind intervals that have no stored quantiles, and the seed that makes them repeatable.
 INTERVAL_DRAWS = 500
 INTERVAL_SEED = 0
+#: Floor of log10 of the mass fraction of the last 100 Myr.
+_LOG_RECENT_FLOOR = -5.0
+
+
+def draw_scalars(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What follows from each draw of what the network also predicts by itself, but for kinematics.
+
+    Parameters
+    ----------
+    age_grid : `~sfh_cnn.core.AgeGrid`
+        Bins of the draws.
+    draws : dict of ndarray
+        ``mass_fraction``, ``light_fraction``, ``metallicity`` (n_spec, n_draws, n_age), ``a_v``,
+        ``log_mass_to_light``, ``log_mass_to_light_attenuated`` (n_spec, n_draws).
+
+    Returns
+    -------
+    dict of ndarray
+        By the names in ``SCALAR_NAMES``, (n_spec, n_draws).
+    """
+    mass, light, metallicity = (draws[key] for key in ("mass_fraction", "light_fraction", "metallicity"))
+    log_age = age_grid.log_ages_dex
+    recent = history.recent_fraction(mass, age_grid.edges_yr, RECENT_YR)
+    return {
+        "mass_weighted_log_age": history.mean_log_age(mass, log_age),
+        "light_weighted_log_age": history.mean_log_age(light, log_age),
+        "mass_weighted_metallicity": history.mean_metallicity(mass, metallicity),
+        "light_weighted_metallicity": history.mean_metallicity(light, metallicity),
+        "a_v": draws["a_v"],
+        "log_mass_to_light": draws["log_mass_to_light"],
+        "log_mass_to_light_attenuated": draws["log_mass_to_light_attenuated"],
+        "log_recent_fraction": np.log10(np.maximum(recent, 10**_LOG_RECENT_FLOOR)),
+    }
 
 
 class SFHDraws(DerivedQuantities):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError, history
+from sfh_cnn.core import SFHCNNError
 from sfh_cnn.core.constants import QUANTILE_LEVELS
 
 from .derived import v_luminosity_lsun
-from .draws import DRAW_KEYS, INTERVAL_SEED
+from .draws import DRAW_KEYS, INTERVAL_SEED, draw_scalars
 from .packing import spectra_with_model
 from .sfh_result import DRAW_BLOCK, SFHResult
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from sfh_cnn.core import AgeGrid
 
 __all__ = ["rebin_result", "stack_result", "summarise_draws"]
-
-#: Floor of log10 of the mass fraction of the last 100 Myr.
-_LOG_RECENT_FLOOR = -5.0
 
 
 def summarise_draws(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -40,26 +37,12 @@ def summarise_draws(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str
     dict of ndarray
         The means ``mass_fraction`` and ``light_fraction`` and all ``q_*`` arrays of `SFHResult`.
     """
-    mass, light, metallicity = (draws[key] for key in ("mass_fraction", "light_fraction", "metallicity"))
-    log_age = age_grid.log_ages_dex
-    recent = history.recent_fraction(mass, age_grid.edges_yr, 1e8)
-    values = {
-        "mass_fraction": mass,
-        "light_fraction": light,
-        "metallicity": metallicity,
-        "mass_weighted_log_age": history.mean_log_age(mass, log_age),
-        "light_weighted_log_age": history.mean_log_age(light, log_age),
-        "mass_weighted_metallicity": history.mean_metallicity(mass, metallicity),
-        "light_weighted_metallicity": history.mean_metallicity(light, metallicity),
-        "a_v": draws["a_v"],
-        "log_mass_to_light": draws["log_mass_to_light"],
-        "log_mass_to_light_attenuated": draws["log_mass_to_light_attenuated"],
-        "log_recent_fraction": np.log10(np.maximum(recent, 10**_LOG_RECENT_FLOOR)),
-    }
+    values = {key: draws[key] for key in ("mass_fraction", "light_fraction", "metallicity")}
+    values |= draw_scalars(age_grid, draws)
     arrays = {
         f"q_{key}": np.moveaxis(np.quantile(value, QUANTILE_LEVELS, axis=1), 0, -1) for key, value in values.items()
     }
-    return {"mass_fraction": mass.mean(axis=1), "light_fraction": light.mean(axis=1), **arrays}
+    return {key: values[key].mean(axis=1) for key in ("mass_fraction", "light_fraction")} | arrays
 
 
 def _with_draws(contract, result_arrays, draws):

@@ -64,8 +64,9 @@ def test_draws_and_reconstruction_are_those_of_then(golden):
     """What hangs on the templates and on the joint posterior in the file; a seed stays a seed."""
     result, then = golden
     assert_allclose(result.reconstruct().flux.value, then["out_model_flux"], rtol=5e-3)
-    draws = result.draws(3, seed=1)
-    assert_allclose(draws.a_v.value, then["out_draws_a_v"], **CLOSE)
-    assert_allclose(draws.mass_fraction, then["out_draws_mass_fraction"], rtol=0.02, atol=0.01)
+    # The joint density is in the file; which of its draws are kept is the code's.
+    draws = result.engine.draw(result.arrays["latent"], 3, seed=1, raked=False)
+    assert_allclose(draws["a_v"], then["out_draws_a_v"], **CLOSE)
+    assert_allclose(draws["mass_fraction"], then["out_draws_mass_fraction"], rtol=0.02, atol=0.01)
     if "out_draws_metallicity" in then.files:
-        assert_allclose(draws.metallicity.value, then["out_draws_metallicity"], rtol=0.02, atol=0.01)
+        assert_allclose(draws["metallicity"], then["out_draws_metallicity"], rtol=0.02, atol=0.01)

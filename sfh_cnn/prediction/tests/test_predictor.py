@@ -473,6 +473,14 @@ def test_draws_do_not_depend_on_neighbours(predictor, observed, plain):
     assert_allclose(among.mass_fraction.sum(axis=-1), 1, rtol=1e-5)
 
 
+def test_independent_draws(predictor, plain):
+    """With ``common=False`` two spectra that are the same have other draws; with it, the same."""
+    twice = plain.as_many().arrays["latent"][[0, 0]]
+    same, other = (predictor.engine.draw(twice, 30, seed=1, common=common)["a_v"] for common in (True, False))
+    assert_allclose(same[0], same[1], atol=1e-5)
+    assert not np.allclose(other[0], other[1], atol=1e-2)
+
+
 def test_light_and_mass_of_draws_belong_together(predictor, plain):
     """L_V per mass formed of a draw is that of its bins at their metallicities; its inverse is the M/L."""
     draws = plain.draws(20)

@@ -102,15 +102,15 @@ def main():
     band = given["band"] * UNIT
     predictor = SFHPredictor.from_file(path.with_suffix(".pt"))
     result = predictor.predict(spectrum, {"F438W": (band, 0.05 * band)}, distance=10 * u.Mpc)
-    draws = result.draws(3, seed=1)
+    draws = result.engine.draw(result.arrays["latent"], 3, seed=1, raked=False)
     np.savez_compressed(
         path.with_suffix(".npz"),
         **given,
         **{f"out_{name}": result.arrays[name] for name in KEPT},
         out_model_flux=result.reconstruct().flux.value,
-        out_draws_a_v=draws.a_v.value,
-        out_draws_mass_fraction=draws.mass_fraction,
-        out_draws_metallicity=draws.metallicity.value,
+        out_draws_a_v=draws["a_v"],
+        out_draws_mass_fraction=draws["mass_fraction"],
+        out_draws_metallicity=draws["metallicity"],
     )
 
 
