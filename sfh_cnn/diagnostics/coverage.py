@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfh_cnn.core import AgeGrid, SFHCNNError
+from sfh_cnn.core import AgeGrid, SFHCNNError, history
 from sfh_cnn.core.constants import SCALAR_NAMES
-from sfh_cnn.core.history import mean_log_age, mean_metallicity
+from sfh_cnn.results import draw_scalars
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfh_cnn.network import SFHNet
+    from sfh_cnn.prediction import Engine
 
 __all__ = ["joint_coverage", "sbc_ranks", "tarp_coverage"]
 
@@ -122,8 +123,9 @@ def joint_coverage(
     n_draw: int = 200,
     seed: int = 0,
     batch_size: int = 64,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
-    """Calibration of the joint posterior of a network on mocks.
+    """Calibration of joint draws on mocks.
 
     Parameters
     ----------
@@ -135,50 +137,52 @@ def joint_coverage(
     n_draw, seed : int, optional
         Draws per mock, and their seed.
     batch_size : int, optional
+    engine : `~sfh_cnn.prediction.Engine`, optional
+        Of the network: measure the draws that users get. Without one, the joint density as it was learnt, and
+        nothing that needs the light of the bins.
 
     Returns
     -------
     dict
-        For each quantity that draws give without templates: ``coverage`` of the central 50, 68 and 95 per cent
-        intervals and ``uneven``, the largest deviation of the cumulative ranks from even ones (Kolmogorov-Smirnov);
-        ``uneven_limit``, which chance exceeds in 1 case of 100; and ``tarp`` with ``level``, ``coverage`` and
-        ``deviation``, the largest.
+        For each quantity ``coverage`` of the central 50, 68 and 95 per cent intervals and ``uneven``, the largest
+        deviation of the cumulative ranks from even ones (Kolmogorov-Smirnov); ``uneven_limit``, which chance exceeds
+        in 1 case of 100; and ``tarp`` with ``level``, ``coverage`` and ``deviation``, the largest. The quantities
+        are those that the network also predicts by itself, but for kinematics, and two that only draws give:
+        ``log_t50`` and ``formed_in_last_gyr``.
     """
     import astropy.units as u
     import torch
 
-    from sfh_cnn.network import from_variables, to_variables
     from sfh_cnn.training import INPUT_NAMES
 
     network.eval()
-    log_age = AgeGrid(np.asarray(age_edges_yr) * u.yr).log_ages_dex
-    column = {name: mocks["scalars"][:, i] for i, name in enumerate(SCALAR_NAMES)}
-    a_v, mass_to_light = column["a_v"], column["log_mass_to_light_attenuated"]
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
+    age_grid = AgeGrid(np.asarray(age_edges_yr) * u.yr)
+    scalars = dict(zip(SCALAR_NAMES, mocks["scalars"].unbind(1), strict=True))
+    truth = {name: mocks[name].numpy() for name in ("mass_fraction", "light_fraction", "metallicity")}
+    truth |= {name: scalars[name].numpy() for name in ("a_v", "log_mass_to_light", "log_mass_to_light_attenuated")}
     with torch.inference_mode():
-        for start in range(0, len(a_v), batch_size):
-            latent = network.encode(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES])
-            parts.append(network.posterior.sample(latent, n_draw, generator))
-        variables = torch.cat(parts)
-        drawn = _quantities(*from_variables(variables.flatten(0, 1), network.n_age), log_age)
-        true_parts = (mocks["mass_fraction"], mocks["metallicity"], a_v, mass_to_light)
-        truth = _quantities(*true_parts, log_age)
-        true_variables = to_variables(*true_parts)
-    result = {}
+        parts = [
+            network.encode(*[mocks[name][start : start + batch_size] for name in INPUT_NAMES])
+            for start in range(0, len(mocks["scalars"]), batch_size)
+        ]
+        latent = torch.cat(parts)
+    if engine is None:
+        draws = _as_learnt(network, latent, n_draw, seed, batch_size)
+    else:
+        draws = engine.draw(latent.numpy(), n_draw, seed, common=False)
+    drawn, true = (_quantities(age_grid, {name: values[name] for name in draws}) for values in (draws, truth))
+    result: dict[str, Any] = {"n_mocks": len(latent)}
     for name, values in drawn.items():
-        rank = np.sort(sbc_ranks(values.reshape(-1, n_draw), truth[name], seed))
+        rank = np.sort(sbc_ranks(values, true[name], seed))
         even = (np.arange(len(rank)) + 0.5) / len(rank)
         result[name] = {
             "coverage": {key: float(np.mean(np.abs(rank - 0.5) < share / 2)) for key, share in _LEVELS.items()},
             "uneven": float(np.abs(rank - even).max()),
         }
-    own = variables[..., network.n_lead :]  # the leads follow from these
-    level, coverage = tarp_coverage(own.numpy(), true_variables.numpy(), seed=seed)
+    level, coverage = tarp_coverage(_variables(draws), _variables(truth), seed=seed)
     return {
-        "n_mocks": len(a_v),
         **result,
-        "uneven_limit": float(1.63 / np.sqrt(len(a_v))),
+        "uneven_limit": float(1.63 / np.sqrt(len(latent))),
         "tarp": {
             "level": level.tolist(),
             "coverage": coverage.tolist(),
@@ -187,12 +191,47 @@ def joint_coverage(
     }
 
 
-def _quantities(mass_fraction, metallicity, a_v, log_mass_to_light, log_age):
-    """What draws and truth are compared in, each (n,)."""
-    mass, metals = mass_fraction.numpy(), metallicity.numpy()
+def _as_learnt(network, latent, n_draw, seed, batch_size):
+    """Draws of the joint density as `Engine.draw` gives them, but for light; each mock has numbers of its own."""
+    import torch
+
+    from sfh_cnn.network import from_variables
+
+    generator = torch.Generator().manual_seed(seed)
+    parts = [network.posterior.sample(block, n_draw, generator) for block in latent.split(batch_size)]
+    names = ("mass_fraction", "metallicity", "a_v", "log_mass_to_light_attenuated")
+    values = from_variables(torch.cat(parts).flatten(0, 1), network.n_age)
     return {
-        "mass_weighted_log_age": mean_log_age(mass, log_age),
-        "mass_weighted_metallicity": mean_metallicity(mass, metals),
-        "a_v": a_v.numpy(),
-        "log_mass_to_light_attenuated": log_mass_to_light.numpy(),
+        name: value.view(len(latent), n_draw, *value.shape[1:]).numpy()
+        for name, value in zip(names, values, strict=True)
     }
+
+
+def _quantities(age_grid, draws):
+    """What draws and truth are compared in, each without the last axis of the mass fractions."""
+    mass, edges_yr = draws["mass_fraction"], age_grid.edges_yr
+    if "light_fraction" in draws:
+        scalars = draw_scalars(age_grid, draws)
+    else:
+        scalars = {
+            "mass_weighted_log_age": history.mean_log_age(mass, age_grid.log_ages_dex),
+            "mass_weighted_metallicity": history.mean_metallicity(mass, draws["metallicity"]),
+            **{name: draws[name] for name in ("a_v", "log_mass_to_light_attenuated")},
+        }
+    return scalars | {
+        "log_t50": np.log10(history.formation_time(mass, edges_yr, 0.5)),
+        "formed_in_last_gyr": history.recent_fraction(mass, edges_yr, 1e9),
+    }
+
+
+def _variables(draws):
+    """What a joint density is of, the last axis: fractions as a broken stick, [M/H], A_V and M/L."""
+    import torch
+
+    from sfh_cnn.network import to_variables
+
+    names = ("mass_fraction", "metallicity", "a_v", "log_mass_to_light_attenuated")
+    values = [torch.from_numpy(np.asarray(draws[name])) for name in names]
+    shape = values[2].shape
+    flat = [value.reshape(shape.numel(), *value.shape[len(shape) :]) for value in values]
+    return to_variables(*flat).view(*shape, -1).numpy()

@@ -116,7 +116,8 @@ def evaluate(
         Observed mocks held out from training and calibration.
     batch_size : int, optional
     engine : `~sfh_cnn.prediction.Engine`, optional
-        Also measure how well reconstructions fit the spectra, and bands the spectra.
+        Also measure how well reconstructions fit the spectra, and bands the spectra; joint draws are then those that
+        users get.
     age_edges_yr : array, optional
         Bin edges, yr; also measure the joint posterior on the first thousand mocks (see `joint_coverage`).
 
@@ -163,7 +164,7 @@ def evaluate(
     joint = {}
     if age_edges_yr is not None:
         few = {name: value[:_N_JOINT] for name, value in mocks.items()}
-        joint = {"joint_posterior": joint_coverage(network, few, age_edges_yr)}
+        joint = {"joint_posterior": joint_coverage(network, few, age_edges_yr, engine=engine)}
     return {
         "n_mocks": len(snr),
         **limits,

@@ -1,13 +1,18 @@
 """Ranks and TARP on Gaussians whose posterior is known: the right one passes, wrong ones do not."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from sfh_cnn.core import SFHCNNError
+from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.diagnostics import joint_coverage, sbc_ranks, tarp_coverage
-from sfh_cnn.tests.small import small_generator, small_network
-from sfh_cnn.training import held_out_mocks
+from sfh_cnn.network import Artifact
+from sfh_cnn.prediction import Engine
+from sfh_cnn.tests.small import NETWORK, small_generator, small_network
+from sfh_cnn.training import build_templates, held_out_mocks
 
 N, N_DRAW, N_DIM = 3000, 200, 3
 #: Prior and noise, both correlated.
@@ -91,7 +96,6 @@ def test_joint_coverage_of_mocks_drawn_from_the_network_itself():
     """If the truth is a draw from the posterior, all is calibrated, however little the network has learnt."""
     import torch
 
-    from sfh_cnn.core.constants import SCALAR_NAMES
     from sfh_cnn.network import from_variables
     from sfh_cnn.training import INPUT_NAMES
 
@@ -117,3 +121,29 @@ def test_joint_coverage_sees_a_posterior_that_is_off():
     result = joint_coverage(small_network(), mocks, small_generator().age_grid.edges_yr, n_draw=50)
     assert result["log_mass_to_light_attenuated"]["uneven"] > 2 * result["uneven_limit"]
     assert result["tarp"]["deviation"] > 2 * result["uneven_limit"]
+
+
+def test_draws_that_users_get_are_measured_with_an_engine():
+    """Those of `Engine.draw`, with random numbers for each mock; the truth is known where all draws are too high."""
+    mocks = held_out_mocks(small_generator(), "test", 256)
+    engine = Engine(
+        Artifact(small_network(), build_templates(small_generator().grid), small_generator().contract(), NETWORK, "")
+    )
+    asked = []
+
+    class TooHigh:
+        """All A_V are beyond those of the prior."""
+
+        def draw(self, *args, **kwargs):
+            """Draws, and what was asked."""
+            asked.append(kwargs)
+            draws = engine.draw(*args, **kwargs)
+            return {**draws, "a_v": draws["a_v"] + 100}
+
+    result = joint_coverage(
+        small_network(), mocks, small_generator().age_grid.edges_yr, n_draw=50, engine=cast("Engine", TooHigh())
+    )
+    assert asked == [{"common": False}]
+    assert result["a_v"]["coverage"]["95"] == 0
+    assert result["a_v"]["uneven"] > 0.95
+    assert set(SCALAR_NAMES) - {"velocity", "velocity_dispersion"} | {"log_t50", "formed_in_last_gyr"} <= set(result)
