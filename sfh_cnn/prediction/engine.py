@@ -32,7 +32,7 @@ __all__ = ["Engine"]
 
 #: Spectra that are drawn from together, or reconstructed together; bounds the memory.
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
-#: Draws of the joint density for each one that is kept; more cost more and mend no more.
+#: Draws of the joint density for each one that is kept; four cost twice as much and mend a per cent more.
 _POOL = 2
 #: What draws are kept to. A_V is right as it is. M/L without dust is that of one library in draws, of all in quantiles.
 _RAKED = (

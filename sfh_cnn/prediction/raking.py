@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["choose", "rake"]
 
-#: Rounds over all quantities; ten change shares by less than a per cent of themselves.
+#: Rounds over all quantities; more change coverages by less than a per cent.
 _N_ROUND = 5
 #: No round changes a weight by more, for each quantity: pieces without draws cannot be filled.
 _MAX_CHANGE = 4.0
