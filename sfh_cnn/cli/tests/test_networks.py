@@ -53,6 +53,9 @@ def test_card_and_evaluate_agree(run, run_folder, released_file):
     for network in (run_folder, released_file):
         measured = json.loads(run("evaluate", network, "--n-mocks", 256, "--json"))
         assert measured["n_mocks"] == 256
+        # Draws are those that users get, which know the light of the bins.
+        assert "light_weighted_log_age" in measured["joint_posterior"]
+        assert measured["joint_posterior"].keys() == card["accuracy"]["joint_posterior"].keys()
         for name in SCALAR_NAMES:
             mine, theirs = measured["overall"][name], card["accuracy"]["overall"][name]
             # The file has half-precision weights.
