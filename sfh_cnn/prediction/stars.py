@@ -96,7 +96,7 @@ class StarSpectra:
         whole = (velocity_kms * self.pixel_per_kms[n_wave // 2]).round().clamp_(1 - _MARGIN, _MARGIN - 1)
         whole = whole.nan_to_num_(0.0)  # of spectra without an answer
         # A row that begins elsewhere is shifted by whole pixels; one more at each end, for differences.
-        windows = rows.view(-1).as_strided((rows.numel() - n_wave - 1, n_wave + 2), (1, 1))
+        windows = rows.view(-1).as_strided((max(rows.numel() - n_wave - 1, 0), n_wave + 2), (1, 1))
         shifted = windows.index_select(0, position * length + _MARGIN - 1 - whole.long())
         pixels = torch.outer(velocity_kms, self.pixel_per_kms).sub_(whole[:, None])
         # Beyond some 90 km/s the shift differs by more than a pixel from one end of the spectrum to the other.

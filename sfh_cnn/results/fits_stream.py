@@ -53,7 +53,7 @@ def table_header(columns, units, name):
         dim = str(value.shape[:0:-1]).replace(" ", "") if value.ndim > 2 else None
         made.append(fits.Column(key, code, array=None if text else value[:1], unit=units.get(key) or None, dim=dim))
     header = fits.BinTableHDU.from_columns(made, name=name).header
-    header["NAXIS2"] = len(next(iter(columns.values())))
+    header["NAXIS2"] = _n_row(columns)
     return header
 
 
@@ -79,11 +79,16 @@ def write_table(stream, header, blocks):
     _write_padded(stream, (rows for columns in blocks for rows in _in_rows(columns)))
 
 
+def _n_row(columns):
+    """Number of rows; a result of no spectra has no columns either."""
+    return len(next(iter(columns.values()), ()))
+
+
 def _in_rows(columns):
     """Columns side by side, as FITS has them."""
     columns = {key: np.where(value, b"T", b"F") if value.dtype == bool else value for key, value in columns.items()}
     layout = [(key, value.dtype.newbyteorder(">"), value.shape[1:]) for key, value in columns.items()]
-    n = len(next(iter(columns.values())))
+    n = _n_row(columns)
     for start in range(0, n, _ROWS):
         rows = np.empty(min(_ROWS, n - start), dtype=layout)
         for key, value in columns.items():

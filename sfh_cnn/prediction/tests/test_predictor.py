@@ -473,6 +473,13 @@ def test_draws_do_not_depend_on_neighbours(predictor, observed, plain):
     assert_allclose(among.mass_fraction.sum(axis=-1), 1, rtol=1e-5)
 
 
+def test_no_spectra_have_no_draws_and_no_reconstruction(plain):
+    """A selection that nothing fulfils."""
+    none = plain[:0]
+    assert none.draws(5).mass_fraction.shape == (0, 5, 16)
+    assert none.reconstruct().flux.shape == (0, plain.contract.wavelength_grid.n_wave)
+
+
 def test_independent_draws(predictor, plain):
     """With ``common=False`` two spectra that are the same have other draws; with it, the same."""
     twice = plain.as_many().arrays["latent"][[0, 0]]

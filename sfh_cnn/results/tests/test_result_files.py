@@ -101,6 +101,17 @@ def test_network_without_bands(tmp_path):
         assert_same(SFHResult.read(tmp_path / f"x{suffix}"), result)
 
 
+@pytest.mark.parametrize("suffix", [".fits", ".fits.gz", ".ecsv", ".asdf"])
+@pytest.mark.parametrize("spectra", [False, True])
+def test_no_spectra_at_all(tmp_path, suffix, spectra):
+    """A selection that nothing fulfils is written and read like any other."""
+    if suffix == ".asdf":
+        pytest.importorskip("asdf")
+    result = make_result(3, engine=False, spectra=spectra)[:0]
+    result.write(tmp_path / f"none{suffix}")
+    assert_same(SFHResult.read(tmp_path / f"none{suffix}"), result)
+
+
 def test_files_speak_to_other_tools(tmp_path):
     """Units and names are readable with plain astropy, without this package."""
     result = make_result()
