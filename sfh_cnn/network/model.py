@@ -227,6 +227,10 @@ class SFHNet(nn.Module):
         spread = torch.cat([-below, torch.zeros_like(median), above], -1) * self.interval_factor
         return logits, median + spread
 
+    def in_units(self, quantiles: Tensor) -> Tensor:
+        """Quantiles that do not cross, in the units of `targets` before scaling, from standardised ones of `heads`."""
+        return _ordered(quantiles) * self.quantity_std[:, None] + self.quantity_mean[:, None]
+
     def forward(
         self,
         flux: Tensor,
@@ -265,7 +269,7 @@ class SFHNet(nn.Module):
         """What `forward` gives, from the latent vectors and the outputs of the heads' layers and of the whitening."""
         logits, quantiles = self.shape_heads(fractions, quantiles)
         fractions = logits.softmax(-1)
-        quantiles = _ordered(quantiles) * self.quantity_std[:, None] + self.quantity_mean[:, None]
+        quantiles = self.in_units(quantiles)
         roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
         distance = whitened.square().mean(1)
         return {

@@ -137,9 +137,7 @@ class Engine:
         scalars = draw_scalars(self.contract.age_grid, pool)
         values = torch.from_numpy(np.stack([scalars[name] for name in _RAKED], axis=1))
         columns = [3 * self.contract.n_age + SCALAR_NAMES.index(name) for name in _RAKED]
-        network = self.network
-        quantiles = network.heads(latent)[1][:, columns].cummax(-1).values  # levels have factors of their own
-        quantiles = quantiles * network.quantity_std[columns, None] + network.quantity_mean[columns, None]
+        quantiles = self.network.in_units(self.network.heads(latent)[1])[:, columns]
         n_source = 1 if common else len(latent)
         uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
         kept = choose(rake(values, quantiles.cpu(), n_draws), uniform.cpu(), n_draws).numpy()

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core.constants import QUANTILE_LEVELS
 from sfh_cnn.examples import load_example_spectrum
+from sfh_cnn.prediction import engine
 from sfh_cnn.prediction.raking import choose, rake
 from sfh_cnn.results import draw_scalars
 
@@ -105,6 +106,25 @@ def test_a_quantity_at_its_floor():
     values[:, 1], quantiles[:, 1] = -5.0, -5.0
     kept, _ = raked(values, quantiles)
     assert_allclose(below(kept, quantiles)[0], LEVELS, atol=0.02)
+
+
+def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_path, observed):
+    """Also where calibration gives levels factors with which they would cross."""
+    predictor = SFHPredictor.from_file(artifact_path)
+    factor = predictor.engine.network.interval_factor
+    factor.copy_(0.2 + 2 * torch.rand(factor.shape, generator=torch.Generator().manual_seed(5)))
+    result = predictor.predict(observed.spectrum())
+    asked = []
+
+    def spy(values, quantiles, n_draw):
+        asked.append(quantiles.numpy())
+        return rake(values, quantiles, n_draw)
+
+    monkeypatch.setattr("sfh_cnn.prediction.engine.rake", spy)
+    result.draws(10)
+    told = np.stack([result.arrays[f"q_{name}"] for name in engine._RAKED], axis=1)
+    assert (np.diff(told) == 0).any()
+    assert_allclose(asked[0], told, rtol=1e-4, atol=1e-3)
 
 
 def test_draws_of_a_released_network_keep_to_its_intervals():
