@@ -11,6 +11,7 @@ from .released import released_mocks
 from .run import build_network, train
 from .shrink import shrink
 from .teacher import lesson
+from .widen import widen
 
 __all__ = [
     "FALSE_ALARM_RATE",
@@ -38,4 +39,5 @@ __all__ = [
     "shrink",
     "to_tensors",
     "train",
+    "widen",
 ]

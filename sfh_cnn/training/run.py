@@ -24,6 +24,7 @@ from .config_files import read_run_config
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
 from .shrink import shrink
+from .widen import pixels_together, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +84,8 @@ def train(
     resume : bool, optional
         Continue from ``last.ckpt`` in the folder; its configuration must be the same.
     init_from : SFHNet or dict, optional
-        Another network, or its state, to start from (fine-tuning). A network may have wider layers (see `shrink`).
+        Another network, or its state, to start from (fine-tuning). A network may have wider layers (see `shrink`) or
+        narrower pixels (see `widen`).
     libraries : list of SSPLibrary, optional
         Instead of reading those that the configuration names.
     n_thread : int, optional
@@ -227,7 +229,9 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
 
 
 def _fitting(large, small, generator, config):
-    """State of a network to start from, cut down to the layers of another one where they differ."""
+    """State of a network to start from, brought to the pixels or the layers of another one where they differ."""
+    if pixels_together(large, small) > 1:
+        return widen(large, small)
     state = large.state_dict()
     if all(value.shape == state[name].shape for name, value in small.state_dict().items() if name in state):
         return state
