@@ -29,10 +29,12 @@ RESULT_FORMAT_VERSION = 1
 
 #: "Recent" in log_recent_fraction, yr.
 RECENT_YR = 1.0e8
+#: Floor of log_recent_fraction, dex, of truths, quantiles and draws alike.
+LOG_RECENT_FLOOR = -5.0
 
 #: Derived quantities for which the network predicts quantiles of their own, in the order of its output:
 #: mean log10(age/yr) and [M/H] weighted by mass and by light; A_V (mag); log10 of M_sun formed per L_sun
-#: in the V window, without and with dust; log10 of the mass share formed in the last RECENT_YR (floor -5);
+#: in the V window, without and with dust; log10 of the mass share formed in the last RECENT_YR;
 #: velocity dispersion and velocity relative to the given redshift (km/s).
 SCALAR_NAMES = (
     "mass_weighted_log_age",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfh_cnn.core import history
-from sfh_cnn.core.constants import RECENT_YR
+from sfh_cnn.core.constants import LOG_RECENT_FLOOR, RECENT_YR
 
 from .derived import DerivedQuantities, v_luminosity_lsun
 
@@ -33,8 +33,6 @@ DRAW_KEYS = (
 #: Draws behind intervals that have no stored quantiles, and the seed that makes them repeatable.
 INTERVAL_DRAWS = 500
 INTERVAL_SEED = 0
-#: Floor of log10 of the mass fraction of the last 100 Myr.
-_LOG_RECENT_FLOOR = -5.0
 
 
 def draw_scalars(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -64,7 +62,7 @@ def draw_scalars(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str, n
         "a_v": draws["a_v"],
         "log_mass_to_light": draws["log_mass_to_light"],
         "log_mass_to_light_attenuated": draws["log_mass_to_light_attenuated"],
-        "log_recent_fraction": np.log10(np.maximum(recent, 10**_LOG_RECENT_FLOOR)),
+        "log_recent_fraction": np.log10(np.maximum(recent, 10**LOG_RECENT_FLOOR)),
     }
 
 
@@ -160,7 +158,7 @@ class SFHDraws(DerivedQuantities):
     @property
     def recent_fraction(self) -> u.Quantity:
         """Share of the mass formed in the last 100 Myr."""
-        return self._named("recent_fraction", history.recent_fraction(self._mass_fraction, self._edges_yr, 1e8))
+        return self._named("recent_fraction", history.recent_fraction(self._mass_fraction, self._edges_yr, RECENT_YR))
 
     def __len__(self):
         return self.n_draws

@@ -9,7 +9,7 @@ import numpy as np
 from astropy import log
 
 from sfh_cnn.core import ModelContract, SFHCNNWarning, config_to_dict
-from sfh_cnn.core.constants import C_KMS, RECENT_YR, SCALAR_NAMES, V_WINDOW_AA
+from sfh_cnn.core.constants import C_KMS, LOG_RECENT_FLOOR, RECENT_YR, SCALAR_NAMES, V_WINDOW_AA
 from sfh_cnn.core.history import mean_log_age, mean_metallicity, recent_fraction
 from sfh_cnn.photometry import band_matrix, load_bandpass
 from sfh_cnn.spectra import broadening_operator
@@ -34,8 +34,6 @@ __all__ = ["MockGenerator", "draw_dust"]
 
 #: Mocks that share velocity dispersion, velocity error, redshift and sky.
 GROUP_SIZE = 256
-#: Floor of log_recent_fraction, dex.
-_RECENT_FLOOR = -5.0
 #: Libraries less sharp than the instrument make the lines of the mocks too broad, as a velocity dispersion would:
 #: from the first value on (km/s; less is rounding) the log warns of it, from the second on, where it exceeds what stars
 #: of discs have, a Python warning does.
@@ -299,7 +297,7 @@ class MockGenerator:
             "a_v": dust[1],
             "log_mass_to_light": -np.log10(v_dust_free * window),
             "log_mass_to_light_attenuated": -np.log10(v_level * window),
-            "log_recent_fraction": np.log10(np.maximum(recent, 10**_RECENT_FLOOR)),
+            "log_recent_fraction": np.log10(np.maximum(recent, 10**LOG_RECENT_FLOOR)),
             "velocity_dispersion": np.full(n, sigma_kms),
             "velocity": np.full(n, velocity),
         }
