@@ -87,8 +87,9 @@ class Engine:
         raked : bool, optional
             False takes the joint density as it was learnt, with means that scatter more than they should.
         common : bool, optional
-            All spectra share the random numbers, so that the draws of one do not depend on its neighbours. Ranks of
-            many truths need independent ones.
+            All spectra share the random numbers, so that the draws of one do not depend on its neighbours (but for
+            rounding, by which one draw in a few thousand becomes another one). Ranks of many truths need independent
+            ones.
 
         Returns
         -------

@@ -42,7 +42,7 @@ def rake(values: Tensor, quantiles: Tensor, n_draw: int) -> Tensor:
     Returns
     -------
     Tensor, shape (n_spec, n_pool)
-        Between 0 and 1; each row sums to ``n_draw``.
+        Between 0 and 1; each row sums to ``n_draw``, or less where hardly any draw is where the quantiles are.
     """
     values, quantiles = values.double(), quantiles.double()
     n_spec, n_quantity, n_pool = values.shape
