@@ -37,11 +37,12 @@ QUANTITIES = (*SCALAR_NAMES[:4], "a_v")
 UNIT = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
 
 
-def observation(prior, snr, calibration_error):
+def observation(config, snr, calibration_error):
     """Complete spectra of one S/N with all bands."""
+    per_pixel = snr * (config.instrument.wave_step_aa / 1.25) ** 0.5
     return dataclasses.replace(
-        prior,
-        snr_range=(snr, snr),
+        config.observation,
+        snr_range=(per_pixel, per_pixel),
         calibration_error_max=max(calibration_error, 1e-6),
         no_calibration_error_share=float(calibration_error == 0),
         full_coverage_share=1.0,
@@ -162,7 +163,7 @@ def main():
     """Make mocks, predict, refine, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="phangs-muse-hst-bc03", help="released network")
-    parser.add_argument("--snr", type=float, nargs="*", default=[30.0, 15.0, 60.0, 100.0])
+    parser.add_argument("--snr", type=float, nargs="*", default=[30.0, 15.0, 60.0, 100.0], help="per 1.25 Angstrom")
     parser.add_argument("--calibration-error", type=float, default=0.01, help="largest rms of smooth errors")
     parser.add_argument("--n", type=int, default=50, help="mocks of each S/N")
     parser.add_argument("--n-wrong", type=int, default=8, help="mocks with smooth errors that nobody was told of")
@@ -176,7 +177,7 @@ def main():
     config, libraries = refiner.generator.config, refiner.generator.libraries
 
     def mocks_of(snr, calibration_error, n):
-        seen = observation(config.observation, snr, calibration_error)
+        seen = observation(config, snr, calibration_error)
         return make_mocks(MockGenerator(dataclasses.replace(config, observation=seen, seed=args.seed), libraries), n)
 
     rows, flags, widths = [], [], []

@@ -163,15 +163,52 @@ INLINE void gather_of(const float *restrict in, const float *restrict weight, co
         }
 }
 
-FAST static void gather(const float *in, const float *weight, const int32_t *first, const int32_t *stretch,
-                        int n_weight, Py_ssize_t n_out, float *out)
+/* The same where it moves on by two: pixels of even and of odd number, each side by side, are vectors again. */
+INLINE void gather_pairs_of(const float *restrict in, Py_ssize_t n_in, const float *restrict weight,
+                            const int32_t *restrict first, const int32_t *restrict stretch, const int n_weight,
+                            Py_ssize_t n_out, float *restrict sorted, float *restrict out)
 {
-    if (n_weight == 2)
+    const Py_ssize_t n_even = (n_in + 1) / 2;
+    for (Py_ssize_t i = 0; i < n_in / 2; i++) {
+        sorted[i] = in[2 * i];
+        sorted[n_even + i] = in[2 * i + 1];
+    }
+    sorted[n_even - 1] = n_in % 2 ? in[n_in - 1] : sorted[n_even - 1];
+    for (Py_ssize_t start = 0; start < n_out; start += stretch[start]) {
+        const Py_ssize_t n = stretch[start];
+        for (Py_ssize_t j = 0; j < n; j++)
+            out[start + j] = 0.0f;
+        for (int k = 0; k < n_weight; k++) {
+            const Py_ssize_t at = first[start] + k;
+            const float *restrict from = sorted + (at % 2 ? n_even : 0) + at / 2;
+            for (Py_ssize_t j = 0; j < n; j++)
+                out[start + j] += weight[k * n_out + start + j] * from[j];
+        }
+    }
+}
+
+FAST static void gather(const float *in, Py_ssize_t n_in, const float *weight, const int32_t *first,
+                        const int32_t *stretch, int step, int n_weight, Py_ssize_t n_out, float *sorted, float *out)
+{
+    if (step == 2 && n_in > 1)
+        gather_pairs_of(in, n_in, weight, first, stretch, n_weight, n_out, sorted, out);
+    else if (n_weight == 2)
         gather_of(in, weight, first, stretch, 2, n_out, out);
     else if (n_weight == 3)
         gather_of(in, weight, first, stretch, 3, n_out, out);
     else
         gather_of(in, weight, first, stretch, n_weight, n_out, out);
+}
+
+/* Lengths of the stretches, from each output pixel on, over which the input moves on by `step` pixels each. */
+static Py_ssize_t find_stretches(const int32_t *first, int step, Py_ssize_t n_out, int32_t *stretch)
+{
+    Py_ssize_t n_stretch = 0;
+    for (Py_ssize_t j = n_out - 1; j >= 0; j--) {
+        stretch[j] = j + 1 < n_out && first[j + 1] == first[j] + step ? stretch[j + 1] + 1 : 1;
+        n_stretch += stretch[j] == 1;
+    }
+    return n_stretch;
 }
 
 FAST static void finish(const float *restrict coverage, float least, float unit, Py_ssize_t n, float *restrict flux,
@@ -236,15 +273,20 @@ static PyObject *resample(PyObject *self, PyObject *args)
             PyErr_SetString(PyExc_ValueError, "first and weight reach beyond the spectrum");
             goto end;
         }
-    float *work = room(&a, 3 * n_in + 3 * n_out);
+    float *work = room(&a, 4 * n_in + 3 * n_out);
     if (!work)
         goto end;
     Py_BEGIN_ALLOW_THREADS
-    float *value = work, *variance = value + n_in, *good = variance + n_in, *of_good = good + n_in;
+    float *sorted = work, *value = sorted + n_in, *variance = value + n_in, *good = variance + n_in;
+    float *of_good = good + n_in;
     float *out_weight = of_good + n_out;
     int32_t *stretch = (int32_t *)(out_weight + n_out);
-    for (Py_ssize_t j = n_out - 1; j >= 0; j--)
-        stretch[j] = j + 1 < n_out && first[j + 1] == first[j] + 1 ? stretch[j + 1] + 1 : 1;
+    int step = 2;
+    const Py_ssize_t n_by_two = find_stretches(first, step, n_out, stretch);
+    if (find_stretches(first, 1, n_out, stretch) <= n_by_two)
+        step = 1;
+    else
+        find_stretches(first, step, n_out, stretch);
     for (Py_ssize_t i = 0; i < n_rows; i++) {
         const Py_ssize_t row = rows[i], at = row * n_in;
         const uint8_t *masked = mask ? mask + (mask_rows == 1 ? 0 : at) : NULL;
@@ -254,11 +296,11 @@ static PyObject *resample(PyObject *self, PyObject *args)
                                       n_in, value, variance, good, &unit)
                       : prepare_double((const double *)flux + at, err ? (const double *)err + at : NULL, masked, ratio,
                                        n_in, value, variance, good, &unit);
-        gather(value, weight, first, stretch, n_weight, n_out, to);
+        gather(value, n_in, weight, first, stretch, step, n_weight, n_out, sorted, to);
         if (to_err)
-            gather(variance, weight, first, stretch, n_weight, n_out, to_err);
+            gather(variance, n_in, weight, first, stretch, step, n_weight, n_out, sorted, to_err);
         if (any_bad)
-            gather(good, weight, first, stretch, n_weight, n_out, of_good);
+            gather(good, n_in, weight, first, stretch, step, n_weight, n_out, sorted, of_good);
         finish(any_bad ? of_good : full, least, unit, n_out, to, to_err, out_weight);
         to_mask(out_weight, n_out, out_mask + row * n_out);
     }
@@ -426,6 +468,8 @@ FAST static void sum_blocks(const float *flux, const float *valid, Py_ssize_t n_
 {
     if (px == 16)
         sum_blocks_of(flux, valid, n_block, 16, total, count);
+    else if (px == 8)
+        sum_blocks_of(flux, valid, n_block, 8, total, count);
     else
         sum_blocks_of(flux, valid, n_block, px, total, count);
 }
@@ -498,6 +542,8 @@ FAST static void high_pass_one(const float *restrict flux, const float *restrict
     const Py_ssize_t n = n_block * px;
     if (px == 16)
         continuum_of(level, interpolation, scale, n_block, 16, relative);
+    else if (px == 8)
+        continuum_of(level, interpolation, scale, n_block, 8, relative);
     else
         continuum_of(level, interpolation, scale, n_block, px, relative);
     for (Py_ssize_t j = 0; j < n; j++) {
@@ -514,6 +560,8 @@ FAST static void high_pass_one(const float *restrict flux, const float *restrict
     }
     if (px == 16)
         mean_of_blocks(relative, count, n_block, 16, noise);
+    else if (px == 8)
+        mean_of_blocks(relative, count, n_block, 8, noise);
     else
         mean_of_blocks(relative, count, n_block, px, noise);
 }
@@ -561,6 +609,8 @@ FAST static void convolve(const float *restrict input, Py_ssize_t length, const 
 {
     if (px == 16)
         convolve_of(input, length, kernel, bias, n_block, 16, n_pad, out);
+    else if (px == 8)
+        convolve_of(input, length, kernel, bias, n_block, 8, n_pad, out);
     else
         convolve_of(input, length, kernel, bias, n_block, px, n_pad, out);
     for (Py_ssize_t j = 0; j < n_block * n_pad; j++)

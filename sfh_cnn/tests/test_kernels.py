@@ -80,6 +80,20 @@ def test_resampling(seed, odd, step_aa, kind, has_err, strided):
     assert has_err or compiled[1] is None
 
 
+@pytest.mark.parametrize("step_aa", [1.25, 2.43, 2.5, 2.6, 5.0])
+@pytest.mark.parametrize("n_in", [150, 151])
+def test_resampling_of_even_pixels(step_aa, n_in):
+    """As of most instruments: the input moves on by one, two or four pixels for each of the grid's."""
+    rng = np.random.default_rng(n_in)
+    flux, err, mask = rows_of(rng, 4, n_in, [(1, 70, np.nan, 0.1, 0), (2, 5, 1.0, 0.1, 40), (3, n_in - 1, 1.0, 0.0, 0)])
+    arguments = (4795.0 + step_aa * np.arange(n_in), flux.astype(np.float32), err.astype(np.float32), mask)
+    compiled, plain = both(resample_to_grid, *arguments, np.array([0.0, 0.001, 0.0, 0.002]), GRID)
+    assert_array_equal(compiled[2], plain[2])
+    assert not plain[2].all(1).any()
+    for out, expected in zip(compiled[:2], plain, strict=False):
+        assert_allclose(out, expected, rtol=2e-5)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), ODD, st.integers(1, 90))
 def test_statistics(seed, odd, length):
@@ -179,7 +193,8 @@ def test_the_fit_of_stars(seed, odd, length, stride):
     rng = np.random.default_rng(seed)
     fit = PolynomialFit(np.linspace(4900.0, 6400.0, length))
     # In prediction what is bad is masked; a polynomial that is not held anywhere near would differ by rounding.
-    odd = [(row, where, *((value, error, n) if n else (1.0, 0.1, 0))) for row, where, value, error, n in odd[:3]]
+    parts = enumerate(odd[:3])  # one stretch in each row
+    odd = [(row, where, *((value, error, n) if n else (1.0, 0.1, 0))) for row, (_, where, value, error, n) in parts]
     flux, err, mask = rows_of(rng, 4, length, odd)
     rows = rng.uniform(0.8, 1.2, (4, length + 4))
     rows, flux, err = (torch.from_numpy(array.astype(np.float32)) for array in (rows, flux, err))

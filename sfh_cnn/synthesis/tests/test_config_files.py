@@ -6,8 +6,9 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
-from sfh_cnn.core import SFHCNNError, SFHCNNWarning, build_config, config_to_dict
+from sfh_cnn.core import SFHCNNError, SFHCNNWarning, WavelengthGrid, build_config, config_to_dict
 from sfh_cnn.synthesis import InstrumentConfig, MockGenerator, SynthesisConfig, amr_prior, sfh_prior
 
 FOLDER = files("sfh_cnn") / "data" / "configs"
@@ -69,8 +70,15 @@ def test_every_file_is_a_run(name):
 
 
 def test_the_default_file_spells_out_the_defaults():
-    """What the commented file says is what happens without a file; nothing is left out."""
+    """What the commented file says is what happens without a file, but for wider pixels; nothing is left out."""
     expected = SynthesisConfig(libraries=("bc03-miles", "e-miles"))
+    pixels = {"wave_start_aa": 4750.625, "wave_step_aa": 2.5, "n_wave": 1600}
+    assert_allclose(WavelengthGrid(*pixels.values()).edges_aa, expected.instrument.wavelength_grid.edges_aa[::2])
+    expected = dataclasses.replace(
+        expected,
+        instrument=dataclasses.replace(expected.instrument, **pixels),
+        observation=dataclasses.replace(expected.observation, snr_range=(4.3, 280.0), calibration_scale_px=12.5),
+    )
     assert synthesis("phangs-muse-hst.toml") == expected
     assert synthesis("phangs-muse-hst.toml").sha256() == expected.sha256()
     training = pytest.importorskip("sfh_cnn.training", reason="torch is not installed")
