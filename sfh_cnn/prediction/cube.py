@@ -92,11 +92,11 @@ def predict_cube(
         raise SFHCNNError("no spaxel has a redshift; look at the velocity map")
     correlation = noise_correlation if callable(noise_correlation) else _constant(noise_correlation)
     bands = {} if images is None else _band_maps(images, predictor.contract.bands, shape)
-    if snr_cut is None:
-        snr_cut = 0.0 if target_snr is not None else predictor.contract.domain["snr"][0]
-
     grid = predictor.contract.wavelength_grid
     z_low, z_high = np.nanmin(redshifts), np.nanmax(redshifts)
+    if snr_cut is None:
+        snr_cut = 0.0 if target_snr is not None else _lowest_snr(predictor.contract, source, z_low)
+
     planes = source.planes_between(grid.edges_aa[0] * (1 + z_low) - 10, grid.edges_aa[-1] * (1 + z_high) + 10)
     if planes.stop - planes.start < 2:
         planes = slice(0, source.shape[0])  # predict says what is wrong
@@ -120,6 +120,13 @@ def predict_cube(
         maps.write(output, overwrite=overwrite)
         parts.remove()
     return maps
+
+
+def _lowest_snr(contract, source, redshift):
+    """The lowest S/N that a network was trained for, in pixels of the cube."""
+    wave_aa = source.spectral_axis.to_value(u.AA, equivalencies=u.spectral())
+    step_aa = abs(np.median(np.diff(wave_aa))) / (1 + redshift)
+    return contract.domain["snr"][0] * float(np.sqrt(step_aa / contract.wave_step_aa))
 
 
 def _finish(work, parts, progress_bar, scheduler):

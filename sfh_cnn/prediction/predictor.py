@@ -384,8 +384,8 @@ class SFHPredictor:
         binning : {"accretion", "voronoi", "power"}, optional
             How to make them: the package's own way, or, if installed, vorbin or powerbin.
         snr_cut : float, optional
-            Spaxels with a lower S/N are left out, before binning too. By default the lowest S/N that the network was
-            trained for, and 0 with ``target_snr``. Without effect on given bins.
+            Spaxels with a lower S/N per pixel of the cube are left out, before binning too. By default the lowest S/N
+            that the network was trained for, and 0 with ``target_snr``. Without effect on given bins.
         noise_correlation : float or callable, optional
             Factor by which the error of a bin of more than one spaxel exceeds that of independent spaxels, since
             resampling correlates neighbours; or a function of the number of spaxels, such as ``lambda n: 1 + 1.62 *

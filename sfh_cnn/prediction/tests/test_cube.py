@@ -257,6 +257,15 @@ def test_bad_and_faint_spaxels_are_left_out(predictor, tmp_path):
         predictor.predict_cube(path, redshift=REDSHIFT, snr_cut=1000)
 
 
+@pytest.mark.parametrize("wider", [1.0, 4.0])
+def test_the_faintest_spaxels_are_those_of_the_training(predictor, path, wider):
+    """The S/N of a network is that of its own pixels; four of a cube's in one have twice their S/N."""
+    own_aa = (WAVE_AA[1] - WAVE_AA[0]) / (1 + REDSHIFT)
+    contract = predictor.contract.replace(wave_step_aa=wider * own_aa)
+    contract = contract.replace(domain={**contract.domain, "snr": (6.0, 200.0)})
+    assert_allclose(cube_module._lowest_snr(contract, open_cube(path), REDSHIFT), 6.0 / wider**0.5, rtol=1e-6)
+
+
 def test_bins_reach_the_signal_to_noise_asked_for(predictor, path):
     """The network sees it too; pixels of its grid are as wide as those of this cube."""
     maps = predictor.predict_cube(path, redshift=REDSHIFT, target_snr=100)
