@@ -30,10 +30,10 @@ from threadpoolctl import threadpool_limits
 import sfh_cnn
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core import kernels
-from sfh_cnn.network import NetworkConfig, SFHNet
+from sfh_cnn.network import SFHNet
 from sfh_cnn.spectra import open_spectra
 from sfh_cnn.synthesis import MockGenerator, ObservationConfig, SynthesisConfig
-from sfh_cnn.training import LossConfig, joint_loss, to_tensors
+from sfh_cnn.training import LossConfig, joint_loss, load_run_config, to_tensors
 
 BATCHES = (1, 64, 1024, 16384)
 CUBE_SIZES = (16, 32, 64, 96)
@@ -242,9 +242,9 @@ def cube_speed(report, predictor, data, folder):
     return path
 
 
-def training_speed(report, generator):
+def training_speed(report, config, generator):
     """(e): forward, loss and backward of the full network."""
-    network = SFHNet(generator.contract(), NetworkConfig())
+    network = SFHNet(generator.contract(), config.network)
     batch = to_tensors(generator.chunk(1, 256))
 
     def step():
@@ -327,6 +327,8 @@ def main():
     predictor = load(args.network)
     mocks, generator = make_mocks()
     data = observed(mocks, generator.config, args.n)
+    config = load_run_config("phangs-muse-hst-bc03")
+    released = MockGenerator(config.synthesis)
     ours = cube = None
     with tempfile.TemporaryDirectory() as folder:
         if "predict" not in args.skip:
@@ -344,10 +346,9 @@ def main():
         if "cube" not in args.skip:
             cube = cube_speed(report, predictor, data, folder)
         if "synthesis" not in args.skip:
-            default = MockGenerator(SynthesisConfig())
-            report.add("mocks", 1024 / cpu_times(lambda: default.chunk(3, 1024), 3), "/s", 1024)
+            report.add("mocks", 1024 / cpu_times(lambda: released.chunk(3, 1024), 3), "/s", 1024)
         if "training" not in args.skip:
-            training_speed(report, generator)
+            training_speed(report, config, released)
         if "start" not in args.skip:
             start_speed(report)
         if "process" not in args.skip:
