@@ -163,35 +163,48 @@ INLINE void gather_of(const float *restrict in, const float *restrict weight, co
         }
 }
 
-/* The same where it moves on by two: pixels of even and of odd number, each side by side, are vectors again. */
-INLINE void gather_pairs_of(const float *restrict in, Py_ssize_t n_in, const float *restrict weight,
+/* The same where it moves on by two, with pixels of even and of odd number side by side: vectors again. */
+INLINE void gather_pairs_of(const float *restrict sorted, Py_ssize_t n_even, const float *restrict weight,
                             const int32_t *restrict first, const int32_t *restrict stretch, const int n_weight,
-                            Py_ssize_t n_out, float *restrict sorted, float *restrict out)
+                            Py_ssize_t n_out, float *restrict out)
+{
+    for (Py_ssize_t start = 0; start < n_out; start += stretch[start]) {
+        const Py_ssize_t even = first[start] % 2 ? n_even : 0, odd = n_even - even;
+        const float *restrict one = sorted + even + first[start] / 2;
+        const float *restrict other = sorted + odd + (first[start] + 1) / 2;
+        for (Py_ssize_t j = 0; j < stretch[start]; j++) {
+            float sum = 0.0f;
+            for (int k = 0; k < n_weight; k++)
+                sum += weight[k * n_out + start + j] * (k % 2 ? other : one)[j + k / 2];
+            out[start + j] = sum;
+        }
+    }
+}
+
+FAST static void gather_pairs(const float *restrict in, Py_ssize_t n_in, const float *restrict weight,
+                              const int32_t *restrict first, const int32_t *restrict stretch, int n_weight,
+                              Py_ssize_t n_out, float *restrict sorted, float *restrict out)
 {
     const Py_ssize_t n_even = (n_in + 1) / 2;
     for (Py_ssize_t i = 0; i < n_in / 2; i++) {
         sorted[i] = in[2 * i];
         sorted[n_even + i] = in[2 * i + 1];
     }
-    sorted[n_even - 1] = n_in % 2 ? in[n_in - 1] : sorted[n_even - 1];
-    for (Py_ssize_t start = 0; start < n_out; start += stretch[start]) {
-        const Py_ssize_t n = stretch[start];
-        for (Py_ssize_t j = 0; j < n; j++)
-            out[start + j] = 0.0f;
-        for (int k = 0; k < n_weight; k++) {
-            const Py_ssize_t at = first[start] + k;
-            const float *restrict from = sorted + (at % 2 ? n_even : 0) + at / 2;
-            for (Py_ssize_t j = 0; j < n; j++)
-                out[start + j] += weight[k * n_out + start + j] * from[j];
-        }
-    }
+    if (n_in % 2)
+        sorted[n_even - 1] = in[n_in - 1];
+    if (n_weight == 3)
+        gather_pairs_of(sorted, n_even, weight, first, stretch, 3, n_out, out);
+    else if (n_weight == 4)
+        gather_pairs_of(sorted, n_even, weight, first, stretch, 4, n_out, out);
+    else
+        gather_pairs_of(sorted, n_even, weight, first, stretch, n_weight, n_out, out);
 }
 
 FAST static void gather(const float *in, Py_ssize_t n_in, const float *weight, const int32_t *first,
                         const int32_t *stretch, int step, int n_weight, Py_ssize_t n_out, float *sorted, float *out)
 {
-    if (step == 2 && n_in > 1)
-        gather_pairs_of(in, n_in, weight, first, stretch, n_weight, n_out, sorted, out);
+    if (step == 2)
+        gather_pairs(in, n_in, weight, first, stretch, n_weight, n_out, sorted, out);
     else if (n_weight == 2)
         gather_of(in, weight, first, stretch, 2, n_out, out);
     else if (n_weight == 3)
