@@ -13,7 +13,8 @@ __all__ = ["ObservedSpectrum"]
 
 #: Slopes of the power of calibration errors that are weighed against each other.
 _SLOPES = np.linspace(*CALIBRATION_SLOPE, 7)
-#: Pixels that are averaged to measure the noise: neighbours share some of it in resampled spectra.
+#: Pixels that are averaged to measure the noise: neighbours share some of it in resampled spectra, and what single
+#: pixels scatter is up to a third less.
 _BLOCK_PX = 4
 #: Steps by which the kinematics of the models change, and prior widths of both changes, km/s.
 _STEP_KMS = (10.0, 50.0)
@@ -190,7 +191,7 @@ class ObservedSpectrum:
 
 def _noise_factor(residual, valid, n_parameter):
     """Rms of whitened residuals, averaged in blocks of pixels unless the fit has too many parameters for that."""
-    block_px = _BLOCK_PX if np.count_nonzero(valid) > 4 * _BLOCK_PX * n_parameter else 1
+    block_px = _BLOCK_PX if np.count_nonzero(valid) > 2 * _BLOCK_PX * n_parameter else 1
     n = len(residual) // block_px * block_px
     full = valid[:n].reshape(-1, block_px).all(axis=1)
     mean = residual[:n].reshape(-1, block_px).sum(axis=1)[full] / np.sqrt(block_px)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sfh_cnn.photometry import band_matrix
-from sfh_cnn.prediction.observed import ObservedSpectrum
+from sfh_cnn.prediction.observed import ObservedSpectrum, _noise_factor
 from sfh_cnn.prediction.replay import ReplayedPrior
 from sfh_cnn.synthesis import calibration_curves, calibration_modes, calibration_power, draw_dust
 from sfh_cnn.tests.small import small_generator
@@ -150,3 +150,13 @@ def test_the_dispersion_of_the_stars_is_found_among_several():
         likely.append(sigmas[np.argmin(values)])
         assert observed.sigma_kms not in sigmas  # copies were changed, not this one
     assert likely == [SIGMA_KMS, SIGMA_KMS]
+
+
+def test_noise_that_neighbours_share_is_not_taken_for_less_noise():
+    """As in resampled spectra: single pixels scatter by 0.58 of what stretches of them do, also where few are left."""
+    rng = np.random.default_rng(8)
+    shared = np.convolve(rng.standard_normal(1502), np.full(3, 1 / 3), mode="valid")
+    assert np.std(shared) == pytest.approx(3**-0.5, rel=0.05)
+    of_stretches = np.std(shared.reshape(-1, 4).sum(axis=1) / 2)
+    factor = _noise_factor(shared, np.ones(1500, dtype=bool), 120.0)
+    assert factor == pytest.approx(of_stretches * (375 / 255) ** 0.5, rel=0.02)
