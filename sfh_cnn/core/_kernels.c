@@ -213,7 +213,8 @@ FAST static void gather(const float *in, Py_ssize_t n_in, const float *weight, c
         gather_of(in, weight, first, stretch, n_weight, n_out, out);
 }
 
-/* Lengths of the stretches, from each output pixel on, over which the input moves on by `step` pixels each. */
+/* Lengths of the stretches, from each output pixel on, over which the input moves on by `step` pixels each; their
+ * number. */
 static Py_ssize_t find_stretches(const int32_t *first, int step, Py_ssize_t n_out, int32_t *stretch)
 {
     Py_ssize_t n_stretch = 0;
