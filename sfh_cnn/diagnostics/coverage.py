@@ -147,8 +147,8 @@ def joint_coverage(
         For each quantity ``coverage`` of the central 50, 68 and 95 per cent intervals and ``uneven``, the largest
         deviation of the cumulative ranks from even ones (Kolmogorov-Smirnov); ``uneven_limit``, which chance exceeds
         in 1 case of 100; and ``tarp`` with ``level``, ``coverage`` and ``deviation``, the largest. The quantities
-        are those that the network also predicts by itself, but for kinematics, and two that only draws give:
-        ``log_t50`` and ``formed_in_last_gyr``.
+        are those that the network also predicts by itself, but for kinematics, and three that only draws give:
+        ``log_t50``, ``log_t90`` and ``formed_in_last_gyr``.
     """
     import astropy.units as u
     import torch
@@ -220,6 +220,7 @@ def _quantities(age_grid, draws):
         }
     return scalars | {
         "log_t50": np.log10(history.formation_time(mass, edges_yr, 0.5)),
+        "log_t90": np.log10(history.formation_time(mass, edges_yr, 0.9)),
         "formed_in_last_gyr": history.recent_fraction(mass, edges_yr, 1e9),
     }
 

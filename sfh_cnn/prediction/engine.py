@@ -34,6 +34,8 @@ __all__ = ["Engine"]
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
 #: Draws of the joint density for each one that is kept; four cost twice as much and mend a per cent more.
 _POOL = 2
+#: Cube root of the least mass fraction that is told from none: draws are kept to those of all bins, too.
+_EMPTY = 0.1
 #: What draws are kept to. A_V is right as it is. M/L without dust is that of one library in draws, of all in quantiles.
 _RAKED = (
     *("mass_weighted_log_age", "light_weighted_log_age", "mass_weighted_metallicity", "light_weighted_metallicity"),
@@ -136,12 +138,15 @@ class Engine:
         if not n_draws:
             return pool
         scalars = draw_scalars(self.contract.age_grid, pool)
-        values = torch.from_numpy(np.stack([scalars[name] for name in _RAKED], axis=1))
-        columns = [3 * self.contract.n_age + SCALAR_NAMES.index(name) for name in _RAKED]
-        quantiles = self.network.in_units(self.network.heads(latent)[1])[:, columns]
+        n_age = self.contract.n_age
+        roots = np.cbrt(pool["mass_fraction"]).clip(_EMPTY).transpose(0, 2, 1)  # (n_spec, n_age, pool)
+        values = np.concatenate([np.stack([scalars[name] for name in _RAKED], axis=1), roots], axis=1)
+        quantiles = self.network.in_units(self.network.heads(latent)[1]).cpu()
+        columns = [3 * n_age + SCALAR_NAMES.index(name) for name in _RAKED]
+        quantiles = torch.cat([quantiles[:, columns], quantiles[:, :n_age].clamp(min=_EMPTY)], 1)
         n_source = 1 if common else len(latent)
         uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
-        kept = choose(rake(values, quantiles.cpu(), n_draws), uniform.cpu(), n_draws).numpy()
+        kept = choose(rake(torch.from_numpy(values), quantiles, n_draws), uniform.cpu(), n_draws).numpy()
         return {
             name: np.take_along_axis(value, kept.reshape(*kept.shape, *[1] * (value.ndim - 2)), axis=1)
             for name, value in pool.items()

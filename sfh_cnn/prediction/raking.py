@@ -20,6 +20,8 @@ __all__ = ["choose", "rake"]
 
 #: Rounds over all quantities; more change coverages by less than a per cent.
 _N_ROUND = 5
+#: Quantiles that differ by less, in the units of the quantity, are more or less equal.
+_SAME = 1e-3
 #: No round changes a weight by more, for each quantity: pieces without draws cannot be filled.
 _MAX_CHANGE = 4.0
 
@@ -35,7 +37,8 @@ def rake(values: Tensor, quantiles: Tensor, n_draw: int) -> Tensor:
     values : Tensor, shape (n_spec, n_quantity, n_pool)
         Quantities of the draws.
     quantiles : Tensor, shape (n_spec, n_quantity, n_level)
-        Those that they should have, at ``QUANTILE_LEVELS``; ascending.
+        Those that they should have, at ``QUANTILE_LEVELS``; ascending. Where some are equal, as those of an empty age
+        bin, the draws there count together.
     n_draw : int
         How many draws will be kept, at most ``n_pool``.
 
@@ -50,12 +53,14 @@ def rake(values: Tensor, quantiles: Tensor, n_draw: int) -> Tensor:
     above = ((values[..., None] - quantiles[:, :, None, :-1]) / step[:, :, None]).clamp(0.0, 1.0)
     one = torch.ones_like(above[..., :1])
     belongs = torch.cat([one, above], -1) - torch.cat([above, 0.0 * one], -1)  # (..., n_pool, n_level), sums to 1
-    expected = _expected_shares()
+    equal = _equal_levels(quantiles)
+    expected = equal @ _expected_shares()
     keep = torch.full((n_spec, n_pool), n_draw / n_pool, dtype=torch.float64)
     for _ in range(_N_ROUND):
         for i in range(n_quantity):
             share = (keep[:, None] @ belongs[:, i])[:, 0] / n_draw
-            change = (expected / share.clamp(min=1e-9)).clamp(1 / _MAX_CHANGE, _MAX_CHANGE).log()
+            share = (equal[:, i] @ share[..., None])[..., 0]
+            change = (expected[:, i] / share.clamp(min=1e-9)).clamp(1 / _MAX_CHANGE, _MAX_CHANGE).log()
             keep = (keep * (belongs[:, i] @ change[..., None])[..., 0].exp()).clamp(max=1.0)
         keep = keep * (n_draw / keep.sum(1, keepdim=True))
     for _ in range(_N_ROUND):  # no draw is kept twice: what is cut goes to the others
@@ -83,6 +88,16 @@ def choose(keep: Tensor, uniform: Tensor, n_draw: int) -> Tensor:
     """
     rank = torch.logit(uniform.double()) - torch.logit(keep)
     return rank.topk(n_draw, dim=1, largest=False).indices.sort(1).values
+
+
+def _equal_levels(quantiles):
+    """1 for pairs of levels with the same quantile, whose draws are one share, (..., n_level, n_level); continuous."""
+    near = (1.0 - quantiles.diff(dim=-1) / _SAME).clamp(0.0, 1.0)
+    n_level = quantiles.shape[-1]
+    equal = torch.eye(n_level, dtype=quantiles.dtype).repeat(*quantiles.shape[:-1], 1, 1)
+    for i in range(n_level - 1):
+        equal[..., i, i + 1 :] = equal[..., i + 1 :, i] = near[..., i:].cumprod(-1)
+    return equal
 
 
 def _expected_shares():

@@ -108,6 +108,28 @@ def test_a_quantity_at_its_floor():
     assert_allclose(below(kept, quantiles)[0], LEVELS, atol=0.02)
 
 
+def test_a_bin_that_may_be_empty():
+    """Draws at a floor are kept in the share that the quantiles have there, those beyond it where they have theirs."""
+    values, quantiles = pool()
+    floor = quantiles[0, 1, 3]  # the median: half of what should be there is at the floor
+    values[:, 1], quantiles[:, 1] = values[:, 1].clamp(min=floor), quantiles[:, 1].clamp(min=floor)
+    values[:, 1, ::7] = floor  # more than half of the pool
+    kept, _ = raked(values, quantiles)
+    shares = [(part[:, 1] <= floor).double().mean().item() for part in (values, kept)]
+    assert shares[0] > 0.55
+    assert shares[1] == pytest.approx(0.5, abs=0.03)
+    assert_allclose(below(kept, quantiles)[1, 4:], LEVELS[4:], atol=0.02)
+
+
+def test_quantiles_that_part_change_weights_a_little_at_a_time():
+    """Two that are equal, and then are not by a millionth: no weight jumps."""
+    values, quantiles = pool()
+    quantiles[:, :, 2] = quantiles[:, :, 3]
+    apart = quantiles.clone()
+    apart[:, :, 2] -= 1e-6
+    assert_allclose(rake(values, apart, N_DRAW), rake(values, quantiles, N_DRAW), atol=2e-3)
+
+
 def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_path, observed):
     """Also where calibration gives levels factors with which they would cross."""
     predictor = SFHPredictor.from_file(artifact_path)
@@ -124,7 +146,10 @@ def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_pa
     result.draws(10)
     told = np.stack([result.arrays[f"q_{name}"] for name in engine._RAKED], axis=1)
     assert (np.diff(told) == 0).any()
-    assert_allclose(asked[0], told, rtol=1e-4, atol=1e-3)
+    n_scalar = len(engine._RAKED)
+    assert_allclose(asked[0][:, :n_scalar], told, rtol=1e-4, atol=1e-3)
+    roots = np.cbrt(result.arrays["q_mass_fraction"]).clip(engine._EMPTY)
+    assert_allclose(asked[0][:, n_scalar:], roots, rtol=1e-4, atol=1e-3)
 
 
 def test_draws_of_a_released_network_keep_to_its_intervals():
