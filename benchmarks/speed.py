@@ -42,6 +42,8 @@ DERIVED = (
     *("mass_weighted_log_age", "light_weighted_log_age", "mass_weighted_metallicity", "light_weighted_metallicity"),
     *("a_v", "mass_to_light"),
 )
+#: pPXF is given the network's age bins, and once as many as its own grids of FSPS and GALAXEV have.
+N_AGE_PPXF = 43
 UNIT = u.Unit("1e-17 erg / (s cm2 Angstrom)")
 #: MUSE's own pixels.
 WAVE_AA = np.arange(4750.0, 9350.0, 1.25)
@@ -179,17 +181,24 @@ def shares(report, predictor, data, n=1024, block=256):
 
 
 def ppxf_speed(report, mocks, config, ours, n=4, n_noise=20):
-    """(b): pPXF on some of the same spectra, and the ratio; then with errors, from fits of so many noisy copies."""
+    """(b): pPXF on some of the same spectra, and the ratio.
+
+    Then with templates of as many ages as its own grids have, and with errors, from fits of so many noisy copies.
+    """
     from ppxf_fit import MODES, Fitter, Templates, line_spread
 
+    from sfh_cnn.core import AgeGrid
     from sfh_cnn.ssp import SSPLibrary
 
     redshift = float(mocks["redshift"][0])
-    templates = Templates(SSPLibrary.read("bc03-miles"), config.age_grid, (-2.0, 0.4))
     spread = line_spread(config.instrument, redshift)
-    fitter = Fitter(templates, config.instrument.wavelength_grid.wave_aa, redshift, spread, config.instrument.bands)
 
-    def fit(mode, i, noise=0.0):
+    def make_fitter(age_grid):
+        templates = Templates(SSPLibrary.read("bc03-miles"), age_grid, (-2.0, 0.4))
+        wave_aa = config.instrument.wavelength_grid.wave_aa
+        return Fitter(templates, wave_aa, redshift, spread, config.instrument.bands)
+
+    def fit(fitter, mode, i, noise=0.0):
         data = [mocks[name][i].astype(float) for name in ("flux", "flux_err", "band_flux", "band_flux_err")]
         for values, errors in (data[:2], data[2:]):
             values += noise * errors * rng.standard_normal(len(values))
@@ -201,10 +210,17 @@ def ppxf_speed(report, mocks, config, ours, n=4, n_noise=20):
             report.add(f"pPXF, {label}, over predict", [seconds / ours], "times")
 
     rng = np.random.default_rng(1)
+    few = make_fitter(config.age_grid)
     for mode in MODES:
-        add(mode, [fit(mode, i) for i in range(n)])
+        add(mode, [fit(few, mode, i) for i in range(n)])
+    many = make_fitter(AgeGrid(np.append(0.0, np.geomspace(1e6, 1.38e10, N_AGE_PPXF)) * u.yr))
+    for mode in ("spectrum + bands", "as PHANGS"):
+        add(f"{mode}, {N_AGE_PPXF} ages", [fit(many, mode, i) for i in range(n)])
     mode = "spectrum + bands"
-    add(f"{mode}, errors by {n_noise} noisy copies", [sum(fit(mode, i, 1.0) for _ in range(n_noise)) for i in range(2)])
+    add(
+        f"{mode}, errors by {n_noise} noisy copies",
+        [sum(fit(few, mode, i, 1.0) for _ in range(n_noise)) for i in range(2)],
+    )
 
 
 def write_cube(path, wave, flux, err, size, bunit="10**(-17)*erg/s/cm**2/Angstrom"):

@@ -37,9 +37,10 @@ _POOL = 2
 #: Cube root of the least mass fraction that is told from none: draws are kept to those of all bins, too.
 _EMPTY = 0.1
 #: What draws are kept to. A_V is right as it is. M/L without dust is that of one library in draws, of all in quantiles.
+#: Bins come before, the oldest first; the last ones come out best, hence the means at the end.
 _RAKED = (
-    *("mass_weighted_log_age", "light_weighted_log_age", "mass_weighted_metallicity", "light_weighted_metallicity"),
-    *("log_mass_to_light_attenuated", "log_recent_fraction"),
+    *("log_recent_fraction", "log_mass_to_light_attenuated"),
+    *("light_weighted_metallicity", "mass_weighted_metallicity", "light_weighted_log_age", "mass_weighted_log_age"),
 )
 
 
@@ -139,11 +140,11 @@ class Engine:
             return pool
         scalars = draw_scalars(self.contract.age_grid, pool)
         n_age = self.contract.n_age
-        roots = np.cbrt(pool["mass_fraction"]).clip(_EMPTY).transpose(0, 2, 1)  # (n_spec, n_age, pool)
-        values = np.concatenate([np.stack([scalars[name] for name in _RAKED], axis=1), roots], axis=1)
+        roots = np.cbrt(pool["mass_fraction"]).clip(_EMPTY).transpose(0, 2, 1)[:, ::-1]  # (n_spec, n_age, pool)
+        values = np.concatenate([roots, np.stack([scalars[name] for name in _RAKED], axis=1)], axis=1)
         quantiles = self.network.in_units(self.network.heads(latent)[1]).cpu()
         columns = [3 * n_age + SCALAR_NAMES.index(name) for name in _RAKED]
-        quantiles = torch.cat([quantiles[:, columns], quantiles[:, :n_age].clamp(min=_EMPTY)], 1)
+        quantiles = torch.cat([quantiles[:, :n_age].flip(1).clamp(min=_EMPTY), quantiles[:, columns]], 1)
         n_source = 1 if common else len(latent)
         uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
         kept = choose(rake(torch.from_numpy(values), quantiles, n_draws), uniform.cpu(), n_draws).numpy()
