@@ -9,6 +9,7 @@ from scipy import stats
 from sfh_cnn.core import SFHCNNError
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.diagnostics import joint_coverage, sbc_ranks, tarp_coverage
+from sfh_cnn.diagnostics.coverage import _quantities
 from sfh_cnn.network import Artifact
 from sfh_cnn.prediction import Engine
 from sfh_cnn.tests.small import NETWORK, small_generator, small_network
@@ -148,3 +149,16 @@ def test_draws_that_users_get_are_measured_with_an_engine():
     assert result["a_v"]["uneven"] > 0.95
     only_drawn = {"log_t50", "log_t90", "formed_in_last_gyr"}
     assert set(SCALAR_NAMES) - {"velocity", "velocity_dispersion"} | only_drawn <= set(result)
+
+
+def test_what_only_draws_give():
+    """With a constant star formation rate the times and shares are those of the clock."""
+    age_grid = small_generator().age_grid
+    edges_yr = age_grid.edges_yr
+    mass = np.diff(edges_yr)[None, None] / edges_yr[-1]
+    draws = {"mass_fraction": mass, "metallicity": 0 * mass, "a_v": mass[..., 0], "log_mass_to_light_attenuated": 0}
+    given = _quantities(age_grid, draws)
+    span_yr = edges_yr[-1] - edges_yr[0]
+    assert given["log_t50"] == pytest.approx(np.log10(edges_yr[0] + 0.5 * span_yr))
+    assert given["log_t90"] == pytest.approx(np.log10(edges_yr[0] + 0.1 * span_yr))
+    assert given["formed_in_last_gyr"] == pytest.approx((1e9 - edges_yr[0]) / span_yr)
