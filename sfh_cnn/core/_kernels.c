@@ -704,14 +704,16 @@ static PyObject *high_pass(PyObject *self, PyObject *args)
         high_pass_one(flux + i * n_wave, err + i * n_wave, valid, level + i * n_block, count + i * n_block,
                       interpolation, scale[i], floor_, n_block, px, high_passed, precision, relative,
                       noise + i * n_block);
-        convolve(both, length, kernel, bias, n_block, px, n_pad, convolved);
+        /* Straight to where it is wanted if there is room for the rows of the last step, which are zeros in the end. */
+        const int straight = size == 4 && n_pad == n_channel && n_row >= (n_block + N_ROW - 1) / N_ROW * N_ROW;
+        convolve(both, length, kernel, bias, n_block, px, n_pad, straight ? (float *)row : convolved);
         means(high_passed, n_coarse, together, size == 4 ? (float *)to : mean);
         if (size == 2)
             to_halves(mean, n_coarse, (uint16_t *)to);
         for (Py_ssize_t b = 0; b < n_block; b += n_copied_rows, row += n_copied * size) {
-            if (size == 4)
+            if (size == 4 && !straight)
                 memcpy(row, convolved + b * n_pad, n_copied * size);
-            else
+            else if (size == 2)
                 to_halves(convolved + b * n_pad, n_copied, (uint16_t *)row);
         }
         memset(row, 0, (n_row - n_block) * n_channel * size);
@@ -810,6 +812,93 @@ static PyObject *attend(PyObject *self, PyObject *args)
     for (Py_ssize_t i = 0; i < n; i++)
         attend_one(qkv + i * n_token * 3 * width, n_token, n_head, d, n_pad, limit, here, keys, score,
                    out + i * n_token * width);
+    Py_END_ALLOW_THREADS
+end:
+    return leave(&a);
+}
+
+/* ---- quantiles --------------------------------------------------------------------------------------------------- */
+
+/* log(1 + exp(x)), as log(1 + y) = 2 artanh(y / (2 + y)) beyond the larger of x and 0. */
+INLINE float softplus(float x)
+{
+    const float y = power_of_two(-1.44269504f * fabsf(x)), z = y / (2.0f + y), s = z * z;
+    const float artanh = 1.0f + s * (1.0f / 3 + s * (1.0f / 5 + s * (1.0f / 7 + s * (1.0f / 9 + s * (1.0f / 11)))));
+    return (x > 0.0f ? x : 0.0f) + 2.0f * z * artanh;
+}
+
+/* One level of n quantities from the one before it, which is nearer to the median; both as they are in the end. */
+FAST static void next_level(const float *restrict raw, const float *restrict factor, const float *restrict median,
+                            const float *restrict before, float sign, Py_ssize_t n, float *restrict sum,
+                            float *restrict out)
+{
+    for (Py_ssize_t q = 0; q < n; q++) {
+        sum[q] += softplus(raw[q] - 1.0f);
+        const float value = median[q] + sign * sum[q] * factor[q];
+        out[q] = sign * value < sign * before[q] ? before[q] : value;
+    }
+}
+
+FAST static void scale_level(const float *restrict mean, const float *restrict std, Py_ssize_t n_root, Py_ssize_t n,
+                             float *restrict level)
+{
+    for (Py_ssize_t q = 0; q < n; q++)
+        level[q] = level[q] * std[q] + mean[q];
+    for (Py_ssize_t q = 0; q < n_root; q++) {
+        const float low = level[q] < 0.0f ? 0.0f : level[q], root = low > 1.0f ? 1.0f : low;
+        level[q] = root * root * root;
+    }
+}
+
+PyDoc_STRVAR(quantiles_doc, "quantiles((n, n_quantity, n_level, n_root), raw, factor, mean, std, out)");
+static PyObject *quantiles(PyObject *self, PyObject *args)
+{
+    PyObject *raw_, *factor_, *mean_, *std_, *out_;
+    Py_ssize_t n, n_quantity, n_level, n_root;
+    arrays a = {.n = 0};
+    if (!PyArg_ParseTuple(args, "(nnnn)OOOOO", &n, &n_quantity, &n_level, &n_root, &raw_, &factor_, &mean_, &std_,
+                          &out_))
+        return NULL;
+    if (n_level < 1 || n_level % 2 == 0 || n_root < 0 || n_root > n_quantity) {
+        PyErr_SetString(PyExc_ValueError, "n_level must be odd, and n_root not above n_quantity");
+        return NULL;
+    }
+    const Py_ssize_t n_all = n_quantity * n_level, half = n_level / 2;
+    const float *raw = items(&a, raw_, 0, n * n_all, 4, "raw");
+    const float *factor = raw ? items(&a, factor_, 0, n_all, 4, "factor") : NULL;
+    const float *mean = factor ? items(&a, mean_, 0, n_quantity, 4, "mean") : NULL;
+    const float *std = mean ? items(&a, std_, 0, n_quantity, 4, "std") : NULL;
+    float *out = std ? items(&a, out_, 1, n * n_all, 4, "out") : NULL;
+    if (!out)
+        goto end;
+    float *work = room(&a, 3 * n_all + n_quantity);
+    if (!work)
+        goto end;
+    Py_BEGIN_ALLOW_THREADS
+    float *factors = work, *from = factors + n_all, *to = from + n_all, *sum = to + n_all; /* level by level */
+    for (Py_ssize_t j = 0; j < n_all; j++)
+        factors[j % n_level * n_quantity + j / n_level] = factor[j];
+    for (Py_ssize_t i = 0; i < n; i++) {
+        const float *row = raw + i * n_all;
+        for (Py_ssize_t q = 0; q < n_quantity; q++)
+            for (Py_ssize_t k = 0; k < n_level; k++)
+                from[k * n_quantity + q] = row[q * n_level + k];
+        const float *median = from + half * n_quantity;
+        memcpy(to + half * n_quantity, median, n_quantity * sizeof(float));
+        for (int sign = -1; sign < 2; sign += 2) {
+            memset(sum, 0, n_quantity * sizeof(float));
+            for (Py_ssize_t k = 1; k <= half; k++) {
+                const Py_ssize_t at = (half + sign * k) * n_quantity;
+                next_level(from + at, factors + at, median, to + at - sign * n_quantity, (float)sign, n_quantity, sum,
+                           to + at);
+            }
+        }
+        for (Py_ssize_t k = 0; k < n_level; k++)
+            scale_level(mean, std, n_root, n_quantity, to + k * n_quantity);
+        for (Py_ssize_t q = 0; q < n_quantity; q++)
+            for (Py_ssize_t k = 0; k < n_level; k++)
+                out[i * n_all + q * n_level + k] = to[k * n_quantity + q];
+    }
     Py_END_ALLOW_THREADS
 end:
     return leave(&a);
@@ -1077,7 +1166,8 @@ end:
 static PyMethodDef methods[] = {
     {"resample", resample, METH_VARARGS, resample_doc},       {"statistics", statistics, METH_VARARGS, statistics_doc},
     {"block_sums", block_sums, METH_VARARGS, block_sums_doc}, {"high_pass", high_pass, METH_VARARGS, high_pass_doc},
-    {"attend", attend, METH_VARARGS, attend_doc},             {"compare", compare, METH_VARARGS, compare_doc},
+    {"attend", attend, METH_VARARGS, attend_doc},             {"quantiles", quantiles, METH_VARARGS, quantiles_doc},
+    {"compare", compare, METH_VARARGS, compare_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -16,7 +16,7 @@ class Conf(config.ConfigNamespace):
     --------
     >>> from sfh_cnn import conf
     >>> conf.device, conf.batch_size
-    ('cpu', 256)
+    ('cpu', 512)
     >>> with conf.set_temp("threads", 1):
     ...     conf.threads
     1
@@ -33,8 +33,8 @@ class Conf(config.ConfigNamespace):
         module="sfh_cnn",
     )
     batch_size = config.ConfigItem(
-        256,
-        "Spectra that go through the network at a time. 256 suits processors, some thousands suit GPUs.",
+        512,
+        "Spectra that go through the network at a time. 512 suits processors, some thousands suit GPUs.",
         "integer(min=1)",
         module="sfh_cnn",
     )

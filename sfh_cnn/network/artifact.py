@@ -32,7 +32,7 @@ from sfh_cnn.core import (
 )
 from sfh_cnn.core.constants import NETWORK_FORMAT_VERSION
 
-from .config import NetworkConfig
+from .config import LAYERS_BEFORE, NetworkConfig
 from .model import SFHNet
 from .templates import Templates
 
@@ -215,8 +215,7 @@ def _read(path):
             raise NetworkFileError(f"format {form}, this version of sfh_cnn reads version {NETWORK_FORMAT_VERSION}")
         contract = ModelContract.from_json(member("extra/card.json").decode())
         layers = json.loads(member("extra/network.json"))
-        layers["network"].setdefault("means_first", False)  # files from before 0.2 do not say
-        config = build_config(layers["network"], NetworkConfig, where="network.json")
+        config = build_config({**LAYERS_BEFORE, **layers["network"]}, NetworkConfig, where="network.json")
         index = json.loads(member("extra/weights.json"))
         _check_claims(contract, config, layers["templates"], [entry["shape"] for entry in index.values()])
 

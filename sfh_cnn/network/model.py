@@ -99,7 +99,7 @@ class SFHNet(nn.Module):
         self.features = SpectrumFeatures(n_wave, c.block_px, c.signal_floor)
         self.band_features = BandFeatures()
         n_block = n_wave // c.block_px
-        n_token = (n_block - 1) // c.token_stride + 1
+        n_token = (n_block - 1) // (c.token_stride * c.tokens_together) + 1  # as the attention sees them
 
         # Spectrum encoder: a dense projection for the faint global signal, convolutions and attention
         # for local features, the continuum's shape and noise by blocks.
@@ -110,12 +110,13 @@ class SFHNet(nn.Module):
         self.gate = nn.Linear(_N_CONDITION, c.n_projection)
         self.patches = nn.Conv1d(2, c.n_channel, 2 * c.block_px, stride=c.block_px, padding=c.block_px // 2)
         self.tokens = nn.Conv1d(c.n_channel + 3, c.n_token_channel, c.token_stride, stride=c.token_stride)
-        self.token_padding = n_token * c.token_stride - n_block
-        self.position = nn.Parameter(torch.empty(n_token, c.n_token_channel))
+        self.token_padding = n_token * c.tokens_together * c.token_stride - n_block
+        width = c.tokens_together * c.n_token_channel
+        self.position = nn.Parameter(torch.empty(n_token, width))
         if not self.position.is_meta:  # where it would import torch's compiler
             nn.init.normal_(self.position, std=0.02)
-        self.attention = AttentionBlock(c.n_token_channel, c.n_head, c.n_token_hidden or 2 * c.n_token_channel)
-        self.pool = nn.Linear(n_token * c.n_token_channel, c.n_branch)
+        self.attention = AttentionBlock(width, c.n_head, c.n_token_hidden or 2 * width)
+        self.pool = nn.Linear(n_token * width, c.n_branch)
         self.shape = nn.Sequential(nn.Linear(3 * n_block, c.n_branch), nn.SiLU(), nn.Linear(c.n_branch, c.n_branch))
 
         # Photometry encoder.
@@ -130,7 +131,10 @@ class SFHNet(nn.Module):
         self.trunk = nn.Sequential(*blocks, nn.LayerNorm(c.n_latent))
 
         # Heads.
-        self.n_quantity = 3 * n_age + len(SCALAR_NAMES)
+        self.n_scalar = len(SCALAR_NAMES)
+        # The mass formed since the first edge is that of the youngest bin, since the last one all but that of the oldest.
+        self.n_cumulative = n_age - 2 if c.cumulative else 0
+        self.n_quantity = 3 * n_age + self.n_scalar + self.n_cumulative
         self.fractions = nn.Linear(c.n_latent, 2 * n_age)
         self.quantiles = nn.Linear(c.n_latent, self.n_quantity * self.n_level)
         self.n_lead = _N_MEAN if c.means_first else 0
@@ -190,7 +194,7 @@ class SFHNet(nn.Module):
         )
 
     def tokenise(self, high_passed: Tensor, precision: Tensor, blocks: Tensor) -> Tensor:
-        """Both convolutions, (n, n_token, n_token_channel).
+        """Both convolutions, (n, n_token, tokens_together * n_token_channel).
 
         Kernels are as long as their strides, or twice that: such a convolution is a matrix product over
         neighbouring pieces, which is faster than the general one.
@@ -203,9 +207,9 @@ class SFHNet(nn.Module):
         # Cut where SiLU is zero to seven digits: further out it is a denormal number, which is 100 times slower.
         patches = functional.silu(patches.clamp(min=-20.0))
         joined = functional.pad(torch.cat([patches, blocks.transpose(1, 2)], 2), [0, 0, 0, self.token_padding])
-        joined = joined.view(n, -1, self.token_stride * joined.shape[2])  # (n, n_token, ...)
+        joined = joined.view(n, -1, self.token_stride * joined.shape[2])
         kernel = self.tokens.weight.transpose(1, 2).flatten(1)
-        return functional.linear(joined, kernel, self.tokens.bias)
+        return functional.linear(joined, kernel, self.tokens.bias).view(n, len(self.position), -1)
 
     def heads(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of mass and light fractions (n, 2, n_age) and standardised quantiles (n, n_quantity, n_level).
@@ -213,23 +217,24 @@ class SFHNet(nn.Module):
         Quantiles of fractions refer to the cube root of the fraction; the median comes first in the
         head and the other levels are positive steps away from it, so that they do not cross.
         """
-        return self.shape_heads(self.fractions(latent), self.quantiles(latent))
+        logits = self.fractions(latent).view(-1, 2, self.n_age)
+        return logits, self.shape_quantiles(self.quantiles(latent))
 
-    def shape_heads(self, fractions: Tensor, quantiles: Tensor) -> tuple[Tensor, Tensor]:
-        """`heads`, from the outputs of their layers."""
-        logits = fractions.view(-1, 2, self.n_age)
-        raw = quantiles.view(-1, self.n_quantity, self.n_level)
+    def shape_quantiles(self, quantiles: Tensor) -> Tensor:
+        """The quantiles of `heads`, from the output of their layer."""
+        raw = quantiles.view(len(quantiles), -1, self.n_level)
+        factor = self.interval_factor[: raw.shape[1]]
         half = self.n_level // 2
         step = functional.softplus(raw - 1.0)
         below = step[..., :half].flip(-1).cumsum(-1).flip(-1)
         above = step[..., half + 1 :].cumsum(-1)
         median = raw[..., half : half + 1]
-        spread = torch.cat([-below, torch.zeros_like(median), above], -1) * self.interval_factor
-        return logits, median + spread
+        return median + torch.cat([-below, torch.zeros_like(median), above], -1) * factor
 
     def in_units(self, quantiles: Tensor) -> Tensor:
         """Quantiles that do not cross, in the units of `targets` before scaling, from standardised ones of `heads`."""
-        return _ordered(quantiles) * self.quantity_std[:, None] + self.quantity_mean[:, None]
+        n = quantiles.shape[1]
+        return _ordered(quantiles) * self.quantity_std[:n, None] + self.quantity_mean[:n, None]
 
     def forward(
         self,
@@ -263,21 +268,25 @@ class SFHNet(nn.Module):
         """
         latent = self.encode(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
         whitened = (latent - self.latent_mean) @ self.latent_whitening
-        return self.answers(latent, self.fractions(latent), self.quantiles(latent), whitened)
+        return self.answers(latent, self.fractions(latent), self.physical(self.quantiles(latent)), whitened)
+
+    def physical(self, quantiles: Tensor) -> Tensor:
+        """Quantiles (n, n_quantity, n_level) in their units, fractions not as roots, from the output of their layer."""
+        quantiles = self.in_units(self.shape_quantiles(quantiles))
+        roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
+        return torch.cat([roots * roots * roots, quantiles[:, 2 * self.n_age :]], 1)
 
     def answers(self, latent: Tensor, fractions: Tensor, quantiles: Tensor, whitened: Tensor) -> dict[str, Tensor]:
-        """What `forward` gives, from the latent vectors and the outputs of the heads' layers and of the whitening."""
-        logits, quantiles = self.shape_heads(fractions, quantiles)
-        fractions = logits.softmax(-1)
-        quantiles = self.in_units(quantiles)
-        roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
+        """What `forward` gives: from latent vectors, the layer of fractions, `physical` quantiles and the whitening."""
+        fractions = fractions.view(-1, 2, self.n_age).softmax(-1)
         distance = whitened.square().mean(1)
+        n = 2 * self.n_age, 3 * self.n_age, 3 * self.n_age + self.n_scalar
         return {
             "mass_fraction": fractions[:, 0],
             "light_fraction": fractions[:, 1],
-            "fraction_quantiles": (roots * roots * roots).view(-1, 2, self.n_age, self.n_level),
-            "metallicity_quantiles": quantiles[:, 2 * self.n_age : 3 * self.n_age],
-            "scalar_quantiles": quantiles[:, 3 * self.n_age :],
+            "fraction_quantiles": quantiles[:, : n[0]].view(-1, 2, self.n_age, self.n_level),
+            "metallicity_quantiles": quantiles[:, n[0] : n[1]],
+            "scalar_quantiles": quantiles[:, n[1] : n[2]],
             "latent": latent,
             "unusualness": distance / self.latent_threshold,
         }
@@ -285,7 +294,10 @@ class SFHNet(nn.Module):
     def targets(self, mass_fraction: Tensor, light_fraction: Tensor, metallicity: Tensor, scalars: Tensor) -> Tensor:
         """Truth in the standardised units of the quantile head, (n, n_quantity)."""
         third = 1.0 / 3.0
-        values = torch.cat([mass_fraction.pow(third), light_fraction.pow(third), metallicity, scalars], 1)
+        # Rounding may leave sums a little above 1, and fractions are none below 0.
+        formed = mass_fraction.cumsum(1)[:, 1 : 1 + self.n_cumulative].clamp(0.0, 1.0)
+        parts = [mass_fraction.pow(third), light_fraction.pow(third), metallicity, scalars, formed.pow(third)]
+        values = torch.cat(parts, 1)
         return (values - self.quantity_mean) / self.quantity_std
 
     def leads(self, targets: Tensor) -> Tensor:

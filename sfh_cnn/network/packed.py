@@ -90,8 +90,9 @@ class PackedNetwork:
         *blocks, self.last_norm = network.trunk
         self.trunk: list[Any] = [(block.norm, like(block.inner, "swish"), like(block.outer)) for block in blocks]
         whitening = network.latent_whitening.T
-        parts = (network.fractions.weight, network.quantiles.weight, whitening)
-        biases = (network.fractions.bias, network.quantiles.bias, -(whitening @ network.latent_mean))
+        n_row = (3 * network.n_age + network.n_scalar) * network.n_level  # without what only draws want
+        parts = (network.fractions.weight, network.quantiles.weight[:n_row], whitening)
+        biases = (network.fractions.bias, network.quantiles.bias[:n_row], -(whitening @ network.latent_mean))
         self.heads = _Linear(torch.cat(parts), torch.cat(biases))
         self.head_sizes = [len(part) for part in parts]
 
@@ -132,9 +133,23 @@ class PackedNetwork:
         ]
         latent = self.join(torch.cat(joined, 1))
         for norm, inner, outer in self.trunk:
-            latent = latent + outer(inner(norm(latent)))
+            latent = outer.plus(inner(norm(latent)), latent).float()
         latent = self.last_norm(latent)
-        return network.answers(latent, *self.heads(latent).split(self.head_sizes, 1))
+        fractions, quantiles, whitened = self.heads(latent).split(self.head_sizes, 1)
+        return network.answers(latent, fractions, self._physical(quantiles), whitened)
+
+    def _physical(self, quantiles):
+        """`SFHNet.physical`."""
+        network, n_level = self.network, self.network.n_level
+        if kernels.compiled is None:
+            return network.physical(quantiles)
+        n, n_quantity = len(quantiles), quantiles.shape[1] // n_level
+        out = torch.empty(n, n_quantity, n_level)
+        given = (quantiles, network.interval_factor[:n_quantity])
+        given += network.quantity_mean[:n_quantity], network.quantity_std[:n_quantity], out
+        sizes = (n, n_quantity, n_level, 2 * network.n_age)
+        kernels.compiled.quantiles(sizes, *(values.detach().contiguous().numpy() for values in given))
+        return out
 
     def _inputs(self, flux, flux_err, mask):
         """What the projection sees, patches, blocks and scale, as `SpectrumFeatures` and the convolution give them.
@@ -180,14 +195,15 @@ class PackedNetwork:
         return functional.pad(patches, [0, 0, 0, self.network.token_padding]) if self.network.token_padding else patches
 
     def _tokens(self, patches, blocks):
-        """The second convolution of `SFHNet.tokenise` with positions, (n, n_token, n_token_channel)."""
+        """The second convolution of `SFHNet.tokenise` with positions, in the shape of what it gives."""
         network, n = self.network, len(patches)
         if network.token_padding:
             blocks = functional.pad(blocks, [0, network.token_padding])
-        n_token = len(network.position)
+        position = network.position.view(-1, network.tokens.out_channels)
+        n_token = len(position)
         blocks = blocks.view(n, 3, n_token, -1).transpose(1, 2).reshape(n, n_token, -1)
-        other = self.block_tokens(blocks) + network.position
-        return self.patch_tokens.plus(patches.view(n, n_token, -1), other)
+        other = self.block_tokens(blocks) + position
+        return self.patch_tokens.plus(patches.view(n, n_token, -1), other).view(n, *network.position.shape)
 
     def _attend(self, x):
         """`AttentionBlock.forward`."""

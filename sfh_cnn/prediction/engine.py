@@ -34,10 +34,11 @@ __all__ = ["Engine"]
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
 #: Draws of the joint density for each one that is kept; four cost twice as much and mend a per cent more.
 _POOL = 2
-#: Cube root of the least mass fraction that is told from none: draws are kept to those of all bins, too.
+#: Cube root of the least mass share that is told from none: draws are kept to those of all bins, and to those formed
+#: since each edge of the bins where the network has quantiles of them, too.
 _EMPTY = 0.1
 #: What draws are kept to. A_V is right as it is. M/L without dust is that of one library in draws, of all in quantiles.
-#: Bins come before, the oldest first; the last ones come out best, hence the means at the end.
+#: Mass shares come before, the oldest bins first; the last ones come out best, hence the means at the end.
 _RAKED = (
     *("log_recent_fraction", "log_mass_to_light_attenuated"),
     *("light_weighted_metallicity", "mass_weighted_metallicity", "light_weighted_log_age", "mass_weighted_log_age"),
@@ -139,12 +140,16 @@ class Engine:
         if not n_draws:
             return pool
         scalars = draw_scalars(self.contract.age_grid, pool)
-        n_age = self.contract.n_age
-        roots = np.cbrt(pool["mass_fraction"]).clip(_EMPTY).transpose(0, 2, 1)[:, ::-1]  # (n_spec, n_age, pool)
+        n_age, n_cumulative = self.contract.n_age, self.network.n_cumulative
+        bins = pool["mass_fraction"].transpose(0, 2, 1)  # (n_spec, n_age, pool)
+        shares = np.concatenate([bins[:, ::-1], bins.cumsum(1)[:, n_cumulative:0:-1]], axis=1)
+        roots = np.cbrt(shares).clip(_EMPTY)
         values = np.concatenate([roots, np.stack([scalars[name] for name in _RAKED], axis=1)], axis=1)
         quantiles = self.network.in_units(self.network.heads(latent)[1]).cpu()
-        columns = [3 * n_age + SCALAR_NAMES.index(name) for name in _RAKED]
-        quantiles = torch.cat([quantiles[:, :n_age].flip(1).clamp(min=_EMPTY), quantiles[:, columns]], 1)
+        first = 3 * n_age + self.network.n_scalar
+        cumulative = quantiles[:, first : first + n_cumulative].flip(1)
+        roots_of = torch.cat([quantiles[:, :n_age].flip(1), cumulative], 1).clamp(min=_EMPTY)
+        quantiles = torch.cat([roots_of, quantiles[:, [3 * n_age + SCALAR_NAMES.index(name) for name in _RAKED]]], 1)
         n_source = 1 if common else len(latent)
         uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
         kept = choose(rake(torch.from_numpy(values), quantiles, n_draws), uniform.cpu(), n_draws).numpy()

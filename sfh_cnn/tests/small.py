@@ -24,8 +24,9 @@ INSTRUMENT = dataclasses.replace(
 NETWORK = NetworkConfig(
     n_projection=12,
     n_channel=4,
-    n_token_channel=8,
+    n_token_channel=4,
     token_stride=4,
+    tokens_together=2,
     n_head=2,
     n_token_hidden=8,
     n_branch=12,
@@ -35,6 +36,7 @@ NETWORK = NetworkConfig(
     n_residual_hidden=12,
     n_hidden_per_variable=4,
     n_mixture=3,
+    cumulative=True,
 )
 
 

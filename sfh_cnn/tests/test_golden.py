@@ -41,11 +41,20 @@ def golden(request):
     return predictor.predict(spectrum, {"F438W": (band, 0.05 * band)}, distance=10 * u.Mpc), then
 
 
-@pytest.mark.parametrize(("name", "means_first"), [("format-1", False), ("format-1-means-first", True)])
-def test_there_is_one_of_each_layout(name, means_first):
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("format-1", {"means_first": False, "tokens_together": 1, "cumulative": False}),
+        ("format-1-means-first", {"means_first": True, "tokens_together": 1, "cumulative": False}),
+        ("format-1-cumulative", {"means_first": True, "tokens_together": 2, "cumulative": True}),
+    ],
+)
+def test_there_is_one_of_each_layout(name, layout):
     """The files are there, also where the package is installed; the last one is of the layout that is written today."""
-    assert load_artifact(FOLDER / f"{name}.pt").config.means_first == means_first
-    assert NetworkConfig().means_first
+    config = load_artifact(FOLDER / f"{name}.pt").config
+    assert {key: getattr(config, key) for key in layout} == layout
+    if name == "format-1-cumulative":
+        assert {key: getattr(NetworkConfig(), key) for key in layout} == layout
 
 
 def test_predictions_are_those_of_then(golden):

@@ -132,6 +132,7 @@ def test_median(n, values):
         {},
         {"block_px": 8, "token_stride": 7, "projection_px": 3, "n_channel": 20},
         {"projection_px": 2, "n_head": 1, "n_residual": 1},
+        {"block_px": 8, "n_token_channel": 32, "tokens_together": 2, "cumulative": True},
     ],
 )
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -154,6 +155,23 @@ def test_the_packed_network(layers, precision):
     for name, value in plain.items():
         assert torch.isfinite(value).all(), name
         assert_allclose(compiled[name], value, rtol=0, atol=tolerance * float(value.abs().max()), err_msg=name)
+
+
+@torch.inference_mode()
+def test_quantiles():
+    """From outputs of the head that are tiny and huge, with levels that cross; no answer stays none."""
+    network = SFHNet(small_generator().contract(), NetworkConfig()).eval()
+    packed = PackedNetwork(network)
+    generator = torch.Generator().manual_seed(7)
+    network.interval_factor.copy_(torch.rand(network.interval_factor.shape, generator=generator) + 0.5)
+    network.quantity_mean.normal_(generator=generator)
+    size = 10 ** torch.linspace(-6, 2, 40)[:, None]
+    raw = size * torch.randn(40, network.quantiles.out_features, generator=generator)
+    raw[7] = torch.nan
+    compiled, plain = both(packed._physical, raw)
+    assert_allclose(compiled, plain, rtol=1e-5, atol=1e-5)
+    assert (plain.diff(dim=-1)[8:] == 0).any()  # levels that would cross
+    assert torch.isnan(compiled[7]).all()
 
 
 def test_stars_far_and_near():

@@ -17,10 +17,12 @@ class LossConfig:
 
     #: Cross-entropy of the mass and of the light fractions.
     fractions: float = 0.3
-    #: Pinball loss of the derived quantities, of [M/H] by bin (weighted by light and mass) and of the fractions.
+    #: Pinball loss of the derived quantities, of [M/H] by bin (weighted by light and mass), of the fractions and of
+    #: the mass formed since each edge of the bins, where the network has quantiles of it.
     scalars: float = 4.0
     metallicity: float = 2.0
     fraction_quantiles: float = 2.0
+    cumulative: float = 1.0
     #: Negative log-likelihood of the joint posterior, per variable.
     posterior: float = 0.3
     #: With a teacher: differences from its latent vectors and from its quantiles.

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sfh_cnn.core import SFHCNNError, build_config
+from sfh_cnn.network.config import LAYERS_BEFORE
 from sfh_cnn.synthesis import SynthesisConfig
 
 from .config import RunConfig
@@ -102,6 +103,8 @@ def read_run_config(folder: str | Path) -> RunConfig:
         data = json.loads(record.read_text(encoding="utf-8"))
     except ValueError as err:
         raise SFHCNNError(f"{record} is not readable: {err}") from err
+    if isinstance(data, dict) and isinstance(data.get("network"), dict):
+        data["network"] = {**LAYERS_BEFORE, **data["network"]}
     return build_config(data, RunConfig, where=str(record))
 
 

@@ -33,6 +33,7 @@ def initialise(network, mocks, clean):
     mean, std = targets.mean(0), targets.std(0).clamp(min=1e-3)
     std[: 2 * n_age] = 0.2
     std[2 * n_age : 3 * n_age] = std[2 * n_age : 3 * n_age].mean()
+    std[len(std) - network.n_cumulative :] = 0.2
     network.quantity_mean.copy_(mean)
     network.quantity_std.copy_(std)
 

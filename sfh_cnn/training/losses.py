@@ -90,8 +90,10 @@ def joint_loss(
         "fractions": cross_entropy,
         "fraction_quantiles": score[:, : 2 * n_age].mean(),
         "metallicity": (score[:, 2 * n_age : 3 * n_age] * matter).sum(1).mean(),
-        "scalars": (score[:, 3 * n_age :] * scalar_weight).mean(),
+        "scalars": (score[:, 3 * n_age : 3 * n_age + network.n_scalar] * scalar_weight).mean(),
     }
+    if network.n_cumulative:
+        parts["cumulative"] = score[:, -network.n_cumulative :].mean()
     if weights.posterior > 0:
         a_v = scalars[:, SCALAR_NAMES.index("a_v")]
         mass_to_light = scalars[:, SCALAR_NAMES.index("log_mass_to_light_attenuated")]

@@ -1,4 +1,4 @@
-"""shrink(): a network with fewer hidden units that begins where a larger one has ended."""
+"""shrink(): a network with smaller layers that begins where a larger one has ended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfh_cnn.core import SFHCNNError
+from sfh_cnn.network.model import AttentionBlock
 
 from .losses import INPUT_NAMES
 
@@ -24,6 +25,8 @@ _RIDGE = 1e-3
 _BATCH = 512
 #: Share of the units still to go that is dropped in each round, at most.
 _DROPPED = 0.25
+#: What has a row, or more, for each quantity with quantiles.
+_BY_QUANTITY = ("quantiles.weight", "quantiles.bias", "quantity_mean", "quantity_std", "interval_factor")
 
 
 @torch.no_grad()
@@ -32,7 +35,9 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
 
     Of each perceptron those hidden units stay without which the others can least do, and what follows them is fitted
     anew to the outputs of the larger network; the projection keeps the directions that matter most to what follows.
-    After that the network needs training, best with the larger one as its teacher.
+    Tokens that the attention sees side by side keep the leading directions of what they were, and what it does to them
+    it does to their mean. Quantities that the larger network has no quantiles of begin without any knowledge. After
+    that the network needs training, best with the larger one as its teacher.
 
     Parameters
     ----------
@@ -40,7 +45,7 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         Trained.
     small : SFHNet
         Its ``n_projection``, ``n_token_hidden`` and ``n_residual_hidden`` may be smaller, its ``projection_px`` a
-        multiple. Not changed.
+        multiple, its ``tokens_together`` larger with as many channels in all, its ``cumulative`` true. Not changed.
     mocks : dict of Tensor
         A few times more than the widest layer has inputs.
 
@@ -59,6 +64,9 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
             f"projection_px ({small.projection_px}) must be a multiple of that of the network to start from, "
             f"{large.projection_px}"
         )
+    teacher, merges = large, large.position.shape != small.position.shape
+    if merges:
+        large = _with_merged_tokens(large, small, mocks)
     old, state = large.state_dict(), {name: value.clone() for name, value in small.state_dict().items()}
     fitted = _perceptrons(large, small)
     free = {"projection.weight", "gate.weight", "gate.bias", "join.weight"}
@@ -66,6 +74,10 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
     for name, value in state.items():
         if old[name].shape == value.shape:
             value.copy_(old[name])
+        elif name in _BY_QUANTITY and len(value) > len(old[name]):
+            if name.startswith("quantiles"):
+                value.zero_()
+            value[: len(old[name])] = old[name]
         elif name not in free or any(n > m for n, m in zip(value.shape, old[name].shape, strict=True)):
             raise _other_layers(f"{name} has shape {tuple(old[name].shape)}, not {tuple(value.shape)}")
 
@@ -81,11 +93,11 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         state["projection.weight"] = _projection(large, small, mocks)
         for part in ("gate.weight", "gate.bias"):
             state[part].zero_()
-    if projects or "attention" in fitted:
+    if projects or merges or "attention" in fitted:
         # Whatever has changed before it, the first layer of the latent space makes the best of it.
         trial = _copy_with(small, state)
-        seen = [_watch(network, ["join"], mocks)["join"] for network in (large, trial)]
-        state["join.weight"], state["join.bias"] = _fit(seen[1], large.join(seen[0]))
+        seen = [_watch(network, ["join"], mocks)["join"] for network in (teacher, trial)]
+        state["join.weight"], state["join.bias"] = _fit(seen[1], teacher.join(seen[0]))
     return state
 
 
@@ -93,7 +105,7 @@ def _other_layers(what):
     return SFHCNNError(
         f"the network to start from has other pixels, bands, age bins or layers than the configuration ({what}); of "
         "its layers only n_projection, n_token_hidden and n_residual_hidden may be smaller in the configuration, and "
-        "projection_px larger"
+        "projection_px and, with as many channels in all, tokens_together larger"
     )
 
 
@@ -107,6 +119,46 @@ def _perceptrons(large, small):
         for name in names
         if large.get_submodule(f"{name}.inner").out_features != small.get_submodule(f"{name}.inner").out_features
     ]
+
+
+def _with_merged_tokens(large, small, mocks):
+    """The large network with the tokens of the small one."""
+    width, n_channel = large.attention.mix.out_features, small.tokens.out_channels
+    together = width // n_channel
+    if small.attention.mix.out_features != width or together * n_channel != width or small.tokens.stride != large.tokens.stride:
+        raise _other_layers("tokens of another length, or other channels in all")
+    merged = copy.deepcopy(large)
+    merged.tokens, merged.position, merged.pool = (copy.deepcopy(getattr(small, n)) for n in ("tokens", "position", "pool"))
+    merged.token_padding = small.token_padding
+    before, attention = large.attention, AttentionBlock(width, small.attention.n_head, large.attention.inner.out_features)
+    merged.attention = attention
+
+    # Leading directions of the tokens, as the layer behind them counts their channels.
+    rows = _watch(large, ["attention"], mocks)["attention"]
+    mean, importance = rows.mean(0), large.pool.weight.view(-1, len(large.position), width).norm(dim=(0, 1))
+    _, _, directions = torch.linalg.svd((rows - mean) * importance, full_matrices=False)
+    into = directions[:n_channel] * importance / importance.mean()  # (n_channel, width)
+    back = (directions[:n_channel] / importance * importance.mean()).T
+    merged.tokens.weight.copy_(torch.tensordot(into, large.tokens.weight, 1))
+    merged.tokens.bias.copy_(into @ (large.tokens.bias - mean))
+    missing = len(small.position) * together - len(large.position)
+    position = torch.cat([large.position, large.position[-1:].expand(missing, -1)])
+    merged.position.copy_((position @ into.T).view(len(small.position), width))
+
+    # The attention sees the mean of the tokens, and adds to each of them what it added to it.
+    to_mean, to_each = back.repeat(1, together) / together, into.repeat(together, 1)
+    spread = rows.std(1).mean()
+    ratio = (_watch(merged, ["attention"], mocks)["attention"].std(1).mean() / spread) * to_mean
+    for norm, name, other in (("norm_1", "query_key_value", "mix"), ("norm_2", "inner", "outer")):
+        scale, layer = getattr(before, norm), getattr(before, name)
+        offset = scale.bias + scale.weight * (mean - mean.mean()) / spread
+        getattr(attention, name).weight.copy_(layer.weight @ (scale.weight[:, None] * ratio))
+        getattr(attention, name).bias.copy_(layer.bias + layer.weight @ offset)
+        getattr(attention, other).weight.copy_(to_each @ getattr(before, other).weight)
+        getattr(attention, other).bias.copy_(to_each @ getattr(before, other).bias)
+    seen = [_watch(network, ["pool"], mocks)["pool"] for network in (large, merged)]
+    merged.pool.weight, merged.pool.bias = (torch.nn.Parameter(part) for part in _fit(seen[1], large.pool(seen[0])))
+    return merged
 
 
 def _copy_with(network, state):

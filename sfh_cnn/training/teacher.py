@@ -47,12 +47,14 @@ def lesson(
     """
     with torch.no_grad():
         expected = teacher.encode(*[batch[name] for name in INPUT_NAMES])
-        answers = teacher.heads(expected)[1]
+        n_shared = min(teacher.n_quantity, network.n_quantity)  # those that one of them may lack come last
+        answers = teacher.heads(expected)[1][:, :n_shared]
         width = (answers[..., -2] - answers[..., 1]).clamp(min=_LEAST_WIDTH)[..., None]
         # From the network's standardised units to the teacher's.
-        scale = (network.quantity_std / teacher.quantity_std)[:, None]
-        offset = ((network.quantity_mean - teacher.quantity_mean) / teacher.quantity_std)[:, None]
-    off = (quantiles * scale + offset - answers) / width
+        mean, std = (getattr(teacher, name)[:n_shared] for name in ("quantity_mean", "quantity_std"))
+        scale = (network.quantity_std[:n_shared] / std)[:, None]
+        offset = ((network.quantity_mean[:n_shared] - mean) / std)[:, None]
+    off = (quantiles[:, :n_shared] * scale + offset - answers) / width
     parts = {"answers": 2.0 * functional.huber_loss(off, torch.zeros_like(off), delta=_FAR)}
     if latent.shape == expected.shape:
         parts["latent"] = ((latent - expected).square() / expected.var(0).clamp(min=1e-6)).mean()

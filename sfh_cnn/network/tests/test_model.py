@@ -136,7 +136,11 @@ def test_targets_are_what_the_quantile_head_predicts(network, mocks):
     assert_close(targets[:, :N_AGE] ** 3, truth[0], atol=1e-5, rtol=1e-4)
     assert_close(targets[:, N_AGE : 2 * N_AGE] ** 3, truth[1], atol=1e-5, rtol=1e-4)
     assert_close(targets[:, 2 * N_AGE : 3 * N_AGE], truth[2], atol=1e-5, rtol=1e-4)
-    assert_close(targets[:, 3 * N_AGE :], truth[3], atol=1e-3, rtol=1e-4)
+    n_known = 3 * N_AGE + truth[3].shape[1]
+    assert_close(targets[:, 3 * N_AGE : n_known], truth[3], atol=1e-3, rtol=1e-4)
+    # The mass formed since the second of the inner edges of the age bins, and since each later one but the last.
+    formed = torch.stack([truth[0][:, : j + 2].sum(1) for j in range(N_AGE - 2)], 1)
+    assert_close(targets[:, n_known:] ** 3, formed, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -171,7 +175,10 @@ def test_attention_is_softmax_of_scaled_products():
     [
         ({"n_latent": 0}, "n_latent must be positive, got 0"),
         ({"block_px": 15}, "block_px must be even, got 15"),
-        ({"n_token_channel": 30, "n_head": 4}, r"n_token_channel \(30\) must be a multiple of n_head \(4\)"),
+        (
+            {"n_token_channel": 15, "tokens_together": 2, "n_head": 4},
+            r"n_token_channel times tokens_together \(30\) must be a multiple of n_head \(4\)",
+        ),
     ],
 )
 def test_impossible_layers_are_refused(setting, message):
@@ -200,5 +207,5 @@ def test_tokens_are_those_of_the_convolutions(network):
     blocks = torch.randn(3, 3, n_block)
     patches = torch.nn.functional.silu(network.patches(torch.stack([high_passed, precision], 1)))
     padded = torch.nn.functional.pad(torch.cat([patches, blocks], 1), [0, network.token_padding])
-    expected = network.tokens(padded).transpose(1, 2)
+    expected = network.tokens(padded).transpose(1, 2).reshape(3, *network.position.shape)  # side by side
     assert_close(network.tokenise(high_passed, precision, blocks), expected, atol=1e-5, rtol=1e-4)

@@ -42,7 +42,13 @@ def test_every_weight_counts(network, inputs):
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    "layers", [{"block_px": 8, "token_stride": 7, "projection_px": 1}, {"n_head": 2, "n_residual": 1}]
+    "layers",
+    [
+        {"block_px": 8, "token_stride": 7, "projection_px": 1},
+        {"n_head": 2, "n_residual": 1},
+        {"block_px": 8, "n_token_channel": 32, "tokens_together": 2, "cumulative": True},
+        {"block_px": 8, "token_stride": 4, "n_token_channel": 12, "tokens_together": 3},
+    ],
 )
 def test_other_layers(inputs, layers):
     """Also where the last token is not full."""

@@ -31,8 +31,8 @@ INSTRUMENT = dataclasses.replace(
     InstrumentConfig(), wave_start_aa=4805.0, wave_step_aa=10.0, n_wave=128, bands=("F438W", "F814W")
 )
 NETWORK = NetworkConfig(
-    n_projection=4, n_channel=2, n_token_channel=4, token_stride=2, n_head=2, n_branch=4, n_photometry=4, n_latent=8,
-    n_residual=1, n_hidden_per_variable=1, n_mixture=2,
+    n_projection=4, n_channel=2, n_token_channel=2, token_stride=2, tokens_together=2, n_token_hidden=4, n_head=2,
+    n_branch=4, n_photometry=4, n_latent=8, n_residual=1, n_residual_hidden=4, n_hidden_per_variable=1, n_mixture=2,
 )  # fmt: skip
 AGE_EDGES_YR = (0.0, 1e8, 2e9, 1.38e10)
 REDSHIFT = 0.01

@@ -33,8 +33,10 @@ class Oracle:
 
     n_age = N_AGE
 
-    def __init__(self, batch, shift=0.0, flat=False):
-        self.batch, self.shift, self.flat = batch, shift, flat
+    n_scalar = len(SCALAR_NAMES)
+
+    def __init__(self, batch, shift=0.0, flat=False, n_cumulative=0):
+        self.batch, self.shift, self.flat, self.n_cumulative = batch, shift, flat, n_cumulative
         self.posterior = Posterior()
 
     def encode(self, *inputs):
@@ -44,7 +46,8 @@ class Oracle:
 
     def targets(self, mass, light, metallicity, scalars):
         """Unscaled."""
-        return torch.cat([mass, light, metallicity, scalars], 1)
+        formed = mass.cumsum(1)[:, 1 : 1 + self.n_cumulative]
+        return torch.cat([mass, light, metallicity, scalars, formed], 1)
 
     def leads(self, targets):
         """The first two scalars."""
@@ -142,6 +145,16 @@ def test_metallicity_counts_where_the_stars_are(batch):
         oracle.shift = shift
         costs.append(joint_loss(oracle, batch, LossConfig())[1]["metallicity"].item())
     assert costs[0] / costs[1] == pytest.approx(1.02 / 0.02, rel=1e-4)
+
+
+def test_formed_mass_counts_where_there_are_quantiles_of_it(batch):
+    """Off by one costs a half of its weight, and nothing else changes."""
+    weights = LossConfig(cumulative=3.0)
+    with_it, parts = joint_loss(Oracle(batch, shift=1.0, n_cumulative=N_AGE - 2), batch, weights)
+    without, others = joint_loss(Oracle(batch, shift=1.0), batch, weights)
+    assert float(parts.pop("cumulative")) == pytest.approx(0.5)
+    assert parts == others
+    assert float(with_it - without) == pytest.approx(1.5, rel=1e-5)
 
 
 def test_weights_switch_terms(batch):

@@ -13,7 +13,10 @@ from sfh_cnn.training import INPUT_NAMES, build_network, shrink, to_tensors
 from sfh_cnn.training.shrink import _watch
 
 #: Layers of the large one.
-FULL = {"n_residual_hidden": 24, "n_token_hidden": 16, "n_projection": 20, "projection_px": 1}
+FULL = {
+    **{"n_residual_hidden": 24, "n_token_hidden": 16, "n_projection": 20, "projection_px": 1},
+    **{"n_token_channel": 8, "tokens_together": 1, "cumulative": False},
+}
 
 
 def network_of(**layers):
@@ -59,9 +62,10 @@ def with_state(network, state):
         ({"n_residual_hidden": 12}, 0.5),
         ({"n_token_hidden": 8}, 0.5),
         ({"n_projection": 12, "projection_px": 2}, 0.8),  # in miniature all its directions count
+        ({"n_token_channel": 4, "tokens_together": 2}, 0.6),
         ({"n_residual_hidden": 16, "n_token_hidden": 10, "n_projection": 16}, 0.6),
     ],
-    ids=["trunk", "attention", "projection", "all"],
+    ids=["trunk", "attention", "projection", "tokens", "all"],
 )
 def test_it_is_closer_than_what_is_simply_cut_off(large, mocks, layers, share):
     """To mocks that were not fitted; what the networks share is the same."""
@@ -69,7 +73,7 @@ def test_it_is_closer_than_what_is_simply_cut_off(large, mocks, layers, share):
     state = shrink(large, small, mocks[0])
     old = large.state_dict()
     for name, value in state.items():
-        if value.shape == old[name].shape and not name.startswith(("join", "gate", "attention.", "trunk.")):
+        if value.shape == old[name].shape and not name.startswith(("join", "gate", "attention.", "trunk.", "pool.bias")):
             assert_close(value, old[name], rtol=0, atol=0)
     cut = {}
     for name, value in small.state_dict().items():
@@ -89,6 +93,34 @@ def test_nothing_to_shrink_changes_little(large, mocks):
     same = network_of(**FULL)
     state = shrink(large, same, mocks[0])
     assert distance(with_state(same, state), large, mocks[1]) < 0.05
+
+
+def test_tokens_that_are_alike_are_merged_without_loss(large, mocks):
+    """Where half of the directions of the tokens are empty, and attention adds nothing, nothing is lost."""
+    plain = network_of(**FULL)
+    plain.load_state_dict(large.state_dict())
+    for layer in (plain.attention.mix, plain.attention.outer):
+        layer.weight.data.zero_()
+    torch.manual_seed(5)
+    into, back = torch.linalg.qr(torch.randn(8, 4))[0].T, torch.linalg.qr(torch.randn(8, 4))[0]
+    plain.tokens.weight.data = torch.tensordot(back @ into, plain.tokens.weight.data, 1)
+    plain.position.data.zero_()
+    merged = network_of(**{**FULL, "n_token_channel": 4, "tokens_together": 2})
+    state = shrink(plain, merged, mocks[0])
+    assert distance(with_state(merged, state), plain, mocks[1]) < 0.05
+
+
+def test_more_quantities_leave_the_others_alone(large, mocks):
+    """What the large network has no quantiles of begins at its mean."""
+    more = network_of(**{**FULL, "cumulative": True})
+    state = shrink(large, more, mocks[0])
+    inputs = [mocks[1][name] for name in INPUT_NAMES]
+    with_state(more, state)
+    with torch.no_grad():
+        assert_close(more(*inputs), large(*inputs))
+        own = more.heads(more.encode(*inputs))[1][:, large.n_quantity :]
+    assert own.shape[1] == more.n_cumulative == 14
+    assert (own[..., own.shape[-1] // 2] == 0).all()
 
 
 def test_all_tokens_are_looked_at(large, mocks):
@@ -111,7 +143,16 @@ def test_pairs_of_pixels_cannot_become_triples(large, mocks):
         shrink(pairs, triples, mocks[0])
 
 
-@pytest.mark.parametrize("layers", [{"n_latent": 16}, {"n_residual_hidden": 30}, {"n_residual": 2}])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"n_latent": 16},
+        {"n_residual_hidden": 30},
+        {"n_residual": 2},
+        {"n_token_channel": 4},
+        {"n_token_channel": 4, "tokens_together": 2, "token_stride": 2},
+    ],
+)
 def test_other_layers_are_refused(large, mocks, layers):
     """Wider ones, too."""
     small = network_of(**{**FULL, "n_residual_hidden": 12, **layers})
