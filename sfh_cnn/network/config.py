@@ -8,7 +8,11 @@ __all__ = ["LAYERS_BEFORE", "NetworkConfig"]
 
 #: What a network has whose record does not say, for it was made before there was a choice.
 LAYERS_BEFORE = {
-    **{"projection_px": 1, "tokens_together": 1, "n_token_hidden": 0, "n_residual_hidden": 0, "means_first": False},
+    "projection_px": 1,
+    "tokens_together": 1,
+    "n_token_hidden": 0,
+    "n_residual_hidden": 0,
+    "means_first": False,
     "cumulative": False,
 }
 _OR_ZERO = ("n_token_hidden", "n_residual_hidden", "means_first", "cumulative")

@@ -132,7 +132,7 @@ class SFHNet(nn.Module):
 
         # Heads.
         self.n_scalar = len(SCALAR_NAMES)
-        # The mass formed since the first edge is that of the youngest bin, since the last one all but that of the oldest.
+        # The mass formed since the first edge is that of the youngest bin; since the last, all but that of the oldest.
         self.n_cumulative = n_age - 2 if c.cumulative else 0
         self.n_quantity = 3 * n_age + self.n_scalar + self.n_cumulative
         self.fractions = nn.Linear(c.n_latent, 2 * n_age)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfh_cnn.core import SFHCNNError
-from sfh_cnn.network.model import AttentionBlock
 
 from .losses import INPUT_NAMES
+from .merge import merge_tokens
+from .refit import fit, watch, with_ridge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["shrink"]
 
-#: Ridge of the fits, relative to the mean variance of what is fitted with.
-_RIDGE = 1e-3
-#: Spectra that go through the networks together.
-_BATCH = 512
 #: Share of the units still to go that is dropped in each round, at most.
 _DROPPED = 0.25
 #: What has a row, or more, for each quantity with quantiles.
@@ -66,7 +63,9 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         )
     teacher, merges = large, large.position.shape != small.position.shape
     if merges:
-        large = _with_merged_tokens(large, small, mocks)
+        large = merge_tokens(large, small, mocks)
+        if large is None:
+            raise _other_layers("tokens of another length, or other channels in all")
     old, state = large.state_dict(), {name: value.clone() for name, value in small.state_dict().items()}
     fitted = _perceptrons(large, small)
     free = {"projection.weight", "gate.weight", "gate.bias", "join.weight"}
@@ -81,13 +80,13 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         elif name not in free or any(n > m for n, m in zip(value.shape, old[name].shape, strict=True)):
             raise _other_layers(f"{name} has shape {tuple(old[name].shape)}, not {tuple(value.shape)}")
 
-    inputs = _watch(large, [f"{name}.outer" for name in fitted], mocks)
+    inputs = watch(large, [f"{name}.outer" for name in fitted], mocks)
     for name in fitted:
         hidden, outer = inputs[f"{name}.outer"], large.get_submodule(f"{name}.outer")
         units = _most_needed(hidden, outer.weight, len(state[f"{name}.inner.bias"]))
         for part in ("inner.weight", "inner.bias"):
             state[f"{name}.{part}"] = old[f"{name}.{part}"][units]
-        state[f"{name}.outer.weight"], state[f"{name}.outer.bias"] = _fit(hidden[:, units], outer(hidden))
+        state[f"{name}.outer.weight"], state[f"{name}.outer.bias"] = fit(hidden[:, units], outer(hidden))
     projects = state["projection.weight"].shape != old["projection.weight"].shape
     if projects:
         state["projection.weight"] = _projection(large, small, mocks)
@@ -96,8 +95,8 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
     if projects or merges or "attention" in fitted:
         # Whatever has changed before it, the first layer of the latent space makes the best of it.
         trial = _copy_with(small, state)
-        seen = [_watch(network, ["join"], mocks)["join"] for network in (teacher, trial)]
-        state["join.weight"], state["join.bias"] = _fit(seen[1], teacher.join(seen[0]))
+        seen = [watch(network, ["join"], mocks)["join"] for network in (teacher, trial)]
+        state["join.weight"], state["join.bias"] = fit(seen[1], teacher.join(seen[0]))
     return state
 
 
@@ -121,46 +120,6 @@ def _perceptrons(large, small):
     ]
 
 
-def _with_merged_tokens(large, small, mocks):
-    """The large network with the tokens of the small one."""
-    width, n_channel = large.attention.mix.out_features, small.tokens.out_channels
-    together = width // n_channel
-    if small.attention.mix.out_features != width or together * n_channel != width or small.tokens.stride != large.tokens.stride:
-        raise _other_layers("tokens of another length, or other channels in all")
-    merged = copy.deepcopy(large)
-    merged.tokens, merged.position, merged.pool = (copy.deepcopy(getattr(small, n)) for n in ("tokens", "position", "pool"))
-    merged.token_padding = small.token_padding
-    before, attention = large.attention, AttentionBlock(width, small.attention.n_head, large.attention.inner.out_features)
-    merged.attention = attention
-
-    # Leading directions of the tokens, as the layer behind them counts their channels.
-    rows = _watch(large, ["attention"], mocks)["attention"]
-    mean, importance = rows.mean(0), large.pool.weight.view(-1, len(large.position), width).norm(dim=(0, 1))
-    _, _, directions = torch.linalg.svd((rows - mean) * importance, full_matrices=False)
-    into = directions[:n_channel] * importance / importance.mean()  # (n_channel, width)
-    back = (directions[:n_channel] / importance * importance.mean()).T
-    merged.tokens.weight.copy_(torch.tensordot(into, large.tokens.weight, 1))
-    merged.tokens.bias.copy_(into @ (large.tokens.bias - mean))
-    missing = len(small.position) * together - len(large.position)
-    position = torch.cat([large.position, large.position[-1:].expand(missing, -1)])
-    merged.position.copy_((position @ into.T).view(len(small.position), width))
-
-    # The attention sees the mean of the tokens, and adds to each of them what it added to it.
-    to_mean, to_each = back.repeat(1, together) / together, into.repeat(together, 1)
-    spread = rows.std(1).mean()
-    ratio = (_watch(merged, ["attention"], mocks)["attention"].std(1).mean() / spread) * to_mean
-    for norm, name, other in (("norm_1", "query_key_value", "mix"), ("norm_2", "inner", "outer")):
-        scale, layer = getattr(before, norm), getattr(before, name)
-        offset = scale.bias + scale.weight * (mean - mean.mean()) / spread
-        getattr(attention, name).weight.copy_(layer.weight @ (scale.weight[:, None] * ratio))
-        getattr(attention, name).bias.copy_(layer.bias + layer.weight @ offset)
-        getattr(attention, other).weight.copy_(to_each @ getattr(before, other).weight)
-        getattr(attention, other).bias.copy_(to_each @ getattr(before, other).bias)
-    seen = [_watch(network, ["pool"], mocks)["pool"] for network in (large, merged)]
-    merged.pool.weight, merged.pool.bias = (torch.nn.Parameter(part) for part in _fit(seen[1], large.pool(seen[0])))
-    return merged
-
-
 def _copy_with(network, state):
     """A copy of a network with another state, for prediction."""
     other = copy.deepcopy(network)
@@ -168,46 +127,10 @@ def _copy_with(network, state):
     return other.eval()
 
 
-def _watch(network, names, mocks):
-    """What comes into some layers, (n, n_in); of layers that see tokens, one token of each spectrum, all in turn."""
-    seen = {name: [] for name in names}
-
-    def hook(name):
-        def keep(_, inputs):
-            (rows,) = inputs
-            if rows.ndim > 2:
-                number = torch.arange(len(rows))
-                rows = rows[number, (number + len(seen[name])) % rows.shape[1]]
-            seen[name].append(rows.clone())
-
-        return keep
-
-    hooks = [network.get_submodule(name).register_forward_pre_hook(hook(name)) for name in names]
-    try:
-        for start in range(0, len(mocks["flux"]), _BATCH):
-            network.encode(*[mocks[name][start : start + _BATCH] for name in INPUT_NAMES])
-    finally:
-        for one in hooks:
-            one.remove()
-    return {name: torch.cat(parts) for name, parts in seen.items()}
-
-
-def _fit(inputs, outputs):
-    """Weight and bias of the linear layer that comes closest."""
-    mean_in, mean_out = inputs.mean(0), outputs.mean(0)
-    centred = (inputs - mean_in).double()
-    weight = torch.linalg.solve(_with_ridge(centred.T @ centred), centred.T @ (outputs - mean_out).double()).float().T
-    return weight.contiguous(), mean_out - weight @ mean_in
-
-
-def _with_ridge(matrix):
-    return matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
-
-
 def _most_needed(hidden, weight, n):
     """Of hidden units (n_row, n_unit), those n from which the output ``hidden @ weight.T`` is best made."""
     centred = (hidden - hidden.mean(0)).double()
-    covariance = _with_ridge(centred.T @ centred / len(centred))
+    covariance = with_ridge(centred.T @ centred / len(centred))
     with_output = weight.double() @ covariance
     kept = torch.arange(len(covariance))
     while len(kept) > n:

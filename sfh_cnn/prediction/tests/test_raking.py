@@ -152,7 +152,7 @@ def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_pa
     quantiles = network.in_units(network.heads(torch.from_numpy(result.arrays["latent"]))[1])
     formed = quantiles[:, -n_formed:].flip(1).clamp(min=engine._EMPTY)
     assert_allclose(asked[0][:, n_age : n_age + n_formed], formed, rtol=1e-4, atol=1e-3)
-    # What the draws have in the place of these, but for what the floor hides: mass formed since an edge, later ones first.
+    # What the draws have in the place of these, but for what the floor hides: the mass formed since an edge.
     bins = (asked[1][:, :n_age][:, ::-1] ** 3).cumsum(1)[:, 1:-1]
     assert_allclose(asked[1][:, n_age : n_age + n_formed][:, ::-1] ** 3, bins, atol=0.02)
     roots = np.cbrt(result.arrays["q_mass_fraction"]).clip(engine._EMPTY)[:, ::-1]

@@ -10,12 +10,17 @@ from sfh_cnn.core import SFHCNNError
 from sfh_cnn.network import SFHNet
 from sfh_cnn.tests.small import NETWORK, small_config, small_generator
 from sfh_cnn.training import INPUT_NAMES, build_network, shrink, to_tensors
-from sfh_cnn.training.shrink import _watch
+from sfh_cnn.training.refit import watch
 
 #: Layers of the large one.
 FULL = {
-    **{"n_residual_hidden": 24, "n_token_hidden": 16, "n_projection": 20, "projection_px": 1},
-    **{"n_token_channel": 8, "tokens_together": 1, "cumulative": False},
+    "n_residual_hidden": 24,
+    "n_token_hidden": 16,
+    "n_projection": 20,
+    "projection_px": 1,
+    "n_token_channel": 8,
+    "tokens_together": 1,
+    "cumulative": False,
 }
 
 
@@ -73,7 +78,9 @@ def test_it_is_closer_than_what_is_simply_cut_off(large, mocks, layers, share):
     state = shrink(large, small, mocks[0])
     old = large.state_dict()
     for name, value in state.items():
-        if value.shape == old[name].shape and not name.startswith(("join", "gate", "attention.", "trunk.", "pool.bias")):
+        if value.shape == old[name].shape and not name.startswith(
+            ("join", "gate", "attention.", "trunk.", "pool.bias")
+        ):
             assert_close(value, old[name], rtol=0, atol=0)
     cut = {}
     for name, value in small.state_dict().items():
@@ -125,7 +132,7 @@ def test_more_quantities_leave_the_others_alone(large, mocks):
 
 def test_all_tokens_are_looked_at(large, mocks):
     """One of each spectrum, in turn."""
-    seen = _watch(large, ["attention.outer"], mocks[1])["attention.outer"]
+    seen = watch(large, ["attention.outer"], mocks[1])["attention.outer"]
     every = []
     hook = large.attention.outer.register_forward_pre_hook(lambda _, inputs: every.append(inputs[0]))
     large.encode(*[mocks[1][name] for name in INPUT_NAMES])
