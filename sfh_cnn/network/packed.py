@@ -118,6 +118,21 @@ class PackedNetwork:
         calibration_error: Tensor,
     ) -> dict[str, Tensor]:
         """As `SFHNet.forward`."""
+        latent = self.encode(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
+        fractions, quantiles, whitened = self.heads(latent).split(self.head_sizes, 1)
+        return self.network.answers(latent, fractions, self._physical(quantiles), whitened)
+
+    def encode(
+        self,
+        flux: Tensor,
+        flux_err: Tensor,
+        mask: Tensor,
+        band_flux: Tensor,
+        band_flux_err: Tensor,
+        redshift: Tensor,
+        calibration_error: Tensor,
+    ) -> Tensor:
+        """As `SFHNet.encode`."""
         network = self.network
         inputs = self._compiled_inputs if kernels.compiled is not None else self._inputs
         coarse, patches, blocks, scale = inputs(flux, flux_err, mask)
@@ -134,9 +149,7 @@ class PackedNetwork:
         latent = self.join(torch.cat(joined, 1))
         for norm, inner, outer in self.trunk:
             latent = outer.plus(inner(norm(latent)), latent).float()
-        latent = self.last_norm(latent)
-        fractions, quantiles, whitened = self.heads(latent).split(self.head_sizes, 1)
-        return network.answers(latent, fractions, self._physical(quantiles), whitened)
+        return self.last_norm(latent)
 
     def _physical(self, quantiles):
         """`SFHNet.physical`."""

@@ -34,6 +34,9 @@ __all__ = ["Engine"]
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
 #: Draws of the joint density for each one that is kept; four cost twice as much and mend a per cent more.
 _POOL = 2
+#: Means of a draw's bins should be the means that it began with; this far off, in half widths of the 68 per cent
+#: interval, a draw counts for exp(-1/2). Most are nearer, some are far away.
+_MEANS_OFF = 0.5
 #: Cube root of the least mass share that is told from none: draws are kept to those of all bins, and to those formed
 #: since each edge of the bins where the network has quantiles of them, too.
 _EMPTY = 0.1
@@ -109,8 +112,8 @@ class Engine:
         for block in torch.where(good[:, None], rows, 0.0).split(_DRAW_BLOCK):
             if common:
                 generator.manual_seed(int(seed))
-            pool = self._pool(block, _POOL * n_draws if raked else n_draws, generator, common)
-            parts.append(self._raked(pool, block, n_draws, generator, common) if raked else pool)
+            pool, leads = self._pool(block, _POOL * n_draws if raked else n_draws, generator, common)
+            parts.append(self._raked(pool, leads, block, n_draws, generator, common) if raked else pool)
         bad = ~good.cpu().numpy()
         out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for value in out.values():
@@ -118,9 +121,11 @@ class Engine:
         return out
 
     def _pool(self, latent, n, generator, common):
-        """Draws from the joint density as it was learnt."""
-        shape, n_age = (len(latent), n), self.contract.n_age
-        variables = self.network.posterior.sample(latent, n, generator, common=common).flatten(0, 1)
+        """Draws from the joint density as it was learnt, and the means that they began with, (n_spec, n, n_lead)."""
+        shape, n_age, network = (len(latent), n), self.contract.n_age, self.network
+        variables = network.posterior.sample(latent, n, generator, common=common).flatten(0, 1)
+        of_leads = slice(3 * n_age, 3 * n_age + network.n_lead)
+        leads = variables[:, : network.n_lead] * network.quantity_std[of_leads] + network.quantity_mean[of_leads]
         mass, metallicity, a_v, attenuated = (part.cpu() for part in from_variables(variables, n_age))
         per_mass = (self.templates.node_weights(metallicity) * self.templates.v_light).sum(-1)
         light = mass * per_mass
@@ -133,9 +138,9 @@ class Engine:
             "log_mass_to_light": -total[:, 0].log10().view(shape),
             "log_mass_to_light_attenuated": attenuated.view(shape),
         }
-        return {name: value.numpy() for name, value in draws.items()}
+        return {name: value.numpy() for name, value in draws.items()}, leads.view(*shape, -1).cpu()
 
-    def _raked(self, pool, latent, n_draws, generator, common):
+    def _raked(self, pool, leads, latent, n_draws, generator, common):
         """Those draws of a pool that together have the quantiles which the network predicts one by one."""
         if not n_draws:
             return pool
@@ -145,18 +150,30 @@ class Engine:
         shares = np.concatenate([bins[:, ::-1], bins.cumsum(1)[:, n_cumulative:0:-1]], axis=1)
         roots = np.cbrt(shares).clip(_EMPTY)
         values = np.concatenate([roots, np.stack([scalars[name] for name in _RAKED], axis=1)], axis=1)
-        quantiles = self.network.in_units(self.network.heads(latent)[1]).cpu()
+        quantiles = told = self.network.in_units(self.network.heads(latent)[1]).cpu()
         first = 3 * n_age + self.network.n_scalar
         cumulative = quantiles[:, first : first + n_cumulative].flip(1)
         roots_of = torch.cat([quantiles[:, :n_age].flip(1), cumulative], 1).clamp(min=_EMPTY)
         quantiles = torch.cat([roots_of, quantiles[:, [3 * n_age + SCALAR_NAMES.index(name) for name in _RAKED]]], 1)
         n_source = 1 if common else len(latent)
         uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
-        kept = choose(rake(torch.from_numpy(values), quantiles, n_draws), uniform.cpu(), n_draws).numpy()
+        keep = rake(torch.from_numpy(values), quantiles, n_draws, self._coherence(scalars, leads, told))
+        kept = choose(keep, uniform.cpu(), n_draws).numpy()
         return {
             name: np.take_along_axis(value, kept.reshape(*kept.shape, *[1] * (value.ndim - 2)), axis=1)
             for name, value in pool.items()
         }
+
+    def _coherence(self, scalars, leads, quantiles):
+        """How much draws count whose bins have other means than they began with, (n_spec, n_pool)."""
+        first, n_lead = 3 * self.contract.n_age, leads.shape[-1]
+        if not n_lead:
+            return None
+        of_bins = torch.from_numpy(np.stack([scalars[name] for name in SCALAR_NAMES[:n_lead]], axis=-1))
+        told = quantiles[:, first : first + n_lead]
+        width = 0.5 * (told[..., -2] - told[..., 1]).clamp(min=1e-6)
+        off = (of_bins - leads) / (_MEANS_OFF * width[:, None])
+        return torch.exp(-0.5 * off.square().sum(-1))
 
     # ---- reconstruction ----------------------------------------------------------------------------------------
 

@@ -22,11 +22,13 @@ __all__ = ["choose", "rake"]
 _N_ROUND = 5
 #: Quantiles that differ by less, in the units of the quantity, are more or less equal.
 _SAME = 1e-3
+#: Least weight of a draw; zero could not be raked to anything.
+_LEAST = 1e-6
 #: No round changes a weight by more, for each quantity: pieces without draws cannot be filled.
 _MAX_CHANGE = 4.0
 
 
-def rake(values: Tensor, quantiles: Tensor, n_draw: int) -> Tensor:
+def rake(values: Tensor, quantiles: Tensor, n_draw: int, weight: Tensor | None = None) -> Tensor:
     """Probability with which each draw should be kept.
 
     Weights are continuous functions of the values, so that rounding errors do not decide on draws: each draw belongs
@@ -41,6 +43,8 @@ def rake(values: Tensor, quantiles: Tensor, n_draw: int) -> Tensor:
         bin, the draws there count together.
     n_draw : int
         How many draws will be kept, at most ``n_pool``.
+    weight : Tensor, shape (n_spec, n_pool), optional
+        What the draws count for to begin with, relative to each other; by default all the same.
 
     Returns
     -------
@@ -55,7 +59,9 @@ def rake(values: Tensor, quantiles: Tensor, n_draw: int) -> Tensor:
     belongs = torch.cat([one, above], -1) - torch.cat([above, 0.0 * one], -1)  # (..., n_pool, n_level), sums to 1
     equal = _equal_levels(quantiles)
     expected = equal @ _expected_shares()
-    keep = torch.full((n_spec, n_pool), n_draw / n_pool, dtype=torch.float64)
+    weight = torch.ones(n_spec, n_pool) if weight is None else weight
+    weight = weight.double().clamp(min=_LEAST)
+    keep = (weight * (n_draw / weight.sum(1, keepdim=True))).clamp(max=1.0)
     for _ in range(_N_ROUND):
         for i in range(n_quantity):
             share = (keep[:, None] @ belongs[:, i])[:, 0] / n_draw

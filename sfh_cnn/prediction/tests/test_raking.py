@@ -100,6 +100,32 @@ def test_rounding_errors_do_not_decide():
     assert_allclose(rake(moved, quantiles, N_DRAW), rake(values, quantiles, N_DRAW), atol=1e-5)
 
 
+def test_draws_that_count_less_are_kept_less():
+    """Of two in three draws; the quantiles are still kept to."""
+    values, quantiles = pool(width=1.1)
+    weight = torch.ones(N_SPEC, N_POOL)
+    weight[:, ::3] = 1e-4
+    keep = rake(values, quantiles, N_DRAW, weight)
+    assert keep[:, ::3].mean() < 0.02
+    assert_allclose(keep.sum(1), N_DRAW, rtol=1e-3)
+    kept = choose(keep, torch.rand(N_SPEC, N_POOL, generator=torch.Generator().manual_seed(1)), N_DRAW)
+    kept = values.gather(2, kept[:, None].expand(-1, 2, -1))
+    assert_allclose(below(kept, quantiles), [LEVELS, LEVELS], atol=0.03)
+
+
+def test_bins_should_have_the_means_that_draws_began_with(artifact_path):
+    """Off by nothing counts 1, by half of a half width exp(-1/2), and what several means are off by adds up."""
+    made = SFHPredictor.from_file(artifact_path).engine
+    told = torch.zeros(1, 3 * 16 + 10, len(LEVELS))
+    told[:, 48:52] = torch.tensor([-3.0, -1.0, -0.7, 0.0, 0.7, 1.0, 3.0]) * 0.2
+    scalars = {name: np.array([[9.5, 9.6, 9.6]]) for name in MEANS}
+    leads = torch.full((1, 3, 4), 9.5)
+    leads[:, 1, 1:], leads[:, 2] = 9.6, 9.6
+    leads[:, 2, 2] = 9.8
+    expected = np.exp([[0.0, -0.5, -2.0]])
+    assert_allclose(made._coherence(scalars, leads, told), expected, rtol=1e-5)
+
+
 def test_a_quantity_at_its_floor():
     """Quantiles that coincide, and draws that are all the same, leave the other quantity its own."""
     values, quantiles = pool()
@@ -138,9 +164,9 @@ def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_pa
     result = predictor.predict(observed.spectrum())
     asked = []
 
-    def spy(values, quantiles, n_draw):
+    def spy(values, quantiles, n_draw, weight):
         asked.extend([quantiles.numpy(), values.numpy()])
-        return rake(values, quantiles, n_draw)
+        return rake(values, quantiles, n_draw, weight)
 
     monkeypatch.setattr("sfh_cnn.prediction.engine.rake", spy)
     result.draws(10)
