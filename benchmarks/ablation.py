@@ -116,7 +116,7 @@ def variants(config, n_mocks, n_distinct):
         yield "no error channel", config, without_errors, None
         yield "no photometry", changed(observation={"no_bands_share": 1.0}), None, None
         yield "4800-7000 Angstrom", changed(instrument={"wave_start_aa": 4800.625, "n_wave": 880}), None, None
-        for term in ("fractions", "scalars", "metallicity", "fraction_quantiles", "posterior"):
+        for term in ("fractions", "scalars", "metallicity", "fraction_quantiles", "cumulative", "posterior"):
             yield f"no loss of {term}", changed(loss={term: 0.0}), None, None
         yield "bins before means in the posterior", changed(network={"means_first": False}), None, None
         yield "AdamW instead of SOAP", config, None, adam

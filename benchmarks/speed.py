@@ -150,9 +150,10 @@ def predict_speed(report, predictor, data, label="predict"):
     return alone
 
 
-def shares(report, predictor, data, n=1024, block=256):
+def shares(report, predictor, data, n=1024):
     """The parts of (a)."""
     wave, flux, err, redshift, _ = data
+    block = sfh_cnn.conf.batch_size
     spectrum = as_spectrum(wave, flux[:n], err[:n], redshift)
     grid = predictor.contract.wavelength_grid
     starts = range(0, n, block)

@@ -1,7 +1,7 @@
 /* What numpy and PyTorch do in twenty passes over a block of spectra, in one or two passes over each spectrum.
  *
  * The functions are the compiled twins of Python code that stays the reference and takes over where this module
- * was not compiled: in `spectra/resample.py`, `prediction/blocks.py`, `network/packed.py` and
+ * was not compiled: in `spectra/resample.py`, `prediction/blocks.py`, `network/packed.py`, `network/model.py` and
  * `prediction/comparison.py`. Arguments are contiguous arrays of whose types the callers take care; their sizes are
  * checked here, and nothing is read or written beyond them.
  */

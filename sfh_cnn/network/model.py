@@ -133,7 +133,7 @@ class SFHNet(nn.Module):
         # Heads.
         self.n_scalar = len(SCALAR_NAMES)
         # The mass formed since the first edge is that of the youngest bin; since the last, all but that of the oldest.
-        self.n_cumulative = n_age - 2 if c.cumulative else 0
+        self.n_cumulative = max(n_age - 2, 0) if c.cumulative else 0
         self.n_quantity = 3 * n_age + self.n_scalar + self.n_cumulative
         self.fractions = nn.Linear(c.n_latent, 2 * n_age)
         self.quantiles = nn.Linear(c.n_latent, self.n_quantity * self.n_level)
@@ -167,7 +167,7 @@ class SFHNet(nn.Module):
         blocks = (blocks - self.block_mean) / self.block_std  # (n, 3, n_block)
         condition = self.condition(blocks, redshift, calibration_error)
         projected = self.projection(self.coarse(high_passed)) * (1.0 + self.gate(condition))  # (n, n_projection)
-        tokens = self.tokenise(high_passed, precision, blocks) + self.position  # (n, n_token, n_token_channel)
+        tokens = self.tokenise(high_passed, precision, blocks) + self.position  # (n, n_token, width)
         local = self.pool(self.attention(tokens).flatten(1))  # (n, n_branch)
         shape = self.shape(blocks.flatten(1))  # (n, n_branch)
         bands = self.band_features(band_flux, band_flux_err, scale)
@@ -214,7 +214,7 @@ class SFHNet(nn.Module):
     def heads(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of mass and light fractions (n, 2, n_age) and standardised quantiles (n, n_quantity, n_level).
 
-        Quantiles of fractions refer to the cube root of the fraction; the median comes first in the
+        Quantiles of fractions and of the mass formed refer to cube roots; the median comes first in the
         head and the other levels are positive steps away from it, so that they do not cross.
         """
         logits = self.fractions(latent).view(-1, 2, self.n_age)
@@ -222,7 +222,7 @@ class SFHNet(nn.Module):
 
     def shape_quantiles(self, quantiles: Tensor) -> Tensor:
         """The quantiles of `heads`, from the output of their layer."""
-        raw = quantiles.view(len(quantiles), -1, self.n_level)
+        raw = quantiles.view(len(quantiles), quantiles.shape[1] // self.n_level, self.n_level)
         factor = self.interval_factor[: raw.shape[1]]
         half = self.n_level // 2
         step = functional.softplus(raw - 1.0)
@@ -271,7 +271,10 @@ class SFHNet(nn.Module):
         return self.answers(latent, self.fractions(latent), self.physical(self.quantiles(latent)), whitened)
 
     def physical(self, quantiles: Tensor) -> Tensor:
-        """Quantiles (n, n_quantity, n_level) in their units, fractions not as roots, from the output of their layer."""
+        """Quantiles (n, n_quantity, n_level) in their units from the output of their layer; fractions are no roots.
+
+        The mass formed since the edges of the bins stays a cube root.
+        """
         quantiles = self.in_units(self.shape_quantiles(quantiles))
         roots = quantiles[:, : 2 * self.n_age].clamp(0.0, 1.0)
         return torch.cat([roots * roots * roots, quantiles[:, 2 * self.n_age :]], 1)

@@ -148,7 +148,8 @@ class PackedNetwork:
         ]
         latent = self.join(torch.cat(joined, 1))
         for norm, inner, outer in self.trunk:
-            latent = outer.plus(inner(norm(latent)), latent).float()
+            hidden = inner(norm(latent))  # sums keep all digits
+            latent = outer.plus(hidden, latent) if outer.dtype == latent.dtype else latent + outer(hidden)
         return self.last_norm(latent)
 
     def _physical(self, quantiles):

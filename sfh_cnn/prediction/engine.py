@@ -138,7 +138,7 @@ class Engine:
             "log_mass_to_light": -total[:, 0].log10().view(shape),
             "log_mass_to_light_attenuated": attenuated.view(shape),
         }
-        return {name: value.numpy() for name, value in draws.items()}, leads.view(*shape, -1).cpu()
+        return {name: value.numpy() for name, value in draws.items()}, leads.view(*shape, network.n_lead).cpu()
 
     def _raked(self, pool, leads, latent, n_draws, generator, common):
         """Those draws of a pool that together have the quantiles which the network predicts one by one."""

@@ -22,7 +22,7 @@ __all__ = ["choose", "rake"]
 _N_ROUND = 5
 #: Quantiles that differ by less, in the units of the quantity, are more or less equal.
 _SAME = 1e-3
-#: Least weight of a draw; zero could not be raked to anything.
+#: Least weight of a draw relative to the largest; zero could not be raked to anything.
 _LEAST = 1e-6
 #: No round changes a weight by more, for each quantity: pieces without draws cannot be filled.
 _MAX_CHANGE = 4.0
@@ -60,7 +60,7 @@ def rake(values: Tensor, quantiles: Tensor, n_draw: int, weight: Tensor | None =
     equal = _equal_levels(quantiles)
     expected = equal @ _expected_shares()
     weight = torch.ones(n_spec, n_pool) if weight is None else weight
-    weight = weight.double().clamp(min=_LEAST)
+    weight = (weight / weight.amax(1, keepdim=True).clamp(min=1e-30)).double().clamp(min=_LEAST)
     keep = (weight * (n_draw / weight.sum(1, keepdim=True))).clamp(max=1.0)
     for _ in range(_N_ROUND):
         for i in range(n_quantity):

@@ -2,7 +2,8 @@
 
 A file in ``golden/`` is never changed and never removed: when the layout changes, one of the new layout is added with
 ``golden/make.py``. ``format-1`` was written by version 0.1, before the joint posterior began with the means;
-``format-1-means-first`` after that.
+``format-1-means-first`` after that; ``format-1-cumulative`` when the attention began to see tokens side by side and the
+network to predict quantiles of the mass formed since bin edges.
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
+import torch
 from astropy.nddata import StdDevUncertainty
 from numpy.testing import assert_allclose
 from specutils import Spectrum
@@ -77,5 +79,11 @@ def test_draws_and_reconstruction_are_those_of_then(golden):
     draws = result.engine.draw(result.arrays["latent"], 3, seed=1, raked=False)
     assert_allclose(draws["a_v"], then["out_draws_a_v"], **CLOSE)
     assert_allclose(draws["mass_fraction"], then["out_draws_mass_fraction"], rtol=0.02, atol=0.01)
+    if "out_formed" in then.files:  # quantiles of the mass formed since bin edges, which draws are kept to
+        network = result.engine.network
+        with torch.no_grad():
+            quantiles = network.in_units(network.heads(torch.from_numpy(result.arrays["latent"]))[1])
+        assert network.n_cumulative == 1
+        assert_allclose(quantiles[:, -1:], then["out_formed"], **CLOSE)
     if "out_draws_metallicity" in then.files:
         assert_allclose(draws["metallicity"], then["out_draws_metallicity"], rtol=0.02, atol=0.01)

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sfh_cnn.core import SFHCNNError, build_config
-from sfh_cnn.network.config import LAYERS_BEFORE
+from sfh_cnn.network import LAYERS_BEFORE
 from sfh_cnn.synthesis import SynthesisConfig
 
 from .config import RunConfig

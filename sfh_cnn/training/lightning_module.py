@@ -44,8 +44,9 @@ class LitSFHNet(lightning.LightningModule):
         if self._teacher is not None:
             self._teacher[0].to(device=self.device, dtype=self.dtype)
             self._teacher[0].interval_factor.fill_(1.0)  # in training there is no calibration
+            vars(self._teacher[0]).pop("encode", None)  # of another fit, on another device
             # The same numbers in half of the time.
-            if self.dtype == torch.float32 and PackedNetwork.is_available(self._teacher[0]):
+            if self.trainer.precision == "32-true" and PackedNetwork.is_available(self._teacher[0]):
                 self._teacher[0].encode = PackedNetwork(self._teacher[0]).encode
 
     def training_step(self, batch, _):

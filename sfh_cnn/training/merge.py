@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from sfh_cnn.network.model import AttentionBlock
-
 from .refit import fit, watch
 
 if TYPE_CHECKING:
@@ -25,12 +23,12 @@ def merge_tokens(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> SFHN
     """The large network with the tokens of the small one.
 
     Tokens keep the leading directions of what they were. The attention does to tokens side by side what it did to the
-    mean of two; what gathers its outputs is fitted anew.
+    mean of them; what gathers its outputs is fitted anew.
 
     Parameters
     ----------
     large : SFHNet
-        Trained; every one of its tokens is seen by itself.
+        Trained; its attention sees every token by itself.
     small : SFHNet
         With as many channels in all.
     mocks : dict of Tensor
@@ -38,19 +36,19 @@ def merge_tokens(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> SFHN
     Returns
     -------
     SFHNet or None
-        None if the tokens are of another length, or have other channels in all.
+        None if there is more that differs: pixels, bands, convolutions, or the channels that the attention sees.
     """
     width, n_channel = large.attention.mix.out_features, small.tokens.out_channels
     together = width // n_channel
     alike = small.attention.mix.out_features == width == together * n_channel == large.tokens.out_channels
-    if not alike or small.tokens.stride != large.tokens.stride:
+    if not alike or _sees(large) != _sees(small):
         return None
     merged = copy.deepcopy(large)
     for name in ("tokens", "position", "pool"):
         setattr(merged, name, copy.deepcopy(getattr(small, name)))
     merged.token_padding = small.token_padding
     before = large.attention
-    merged.attention = AttentionBlock(width, small.attention.n_head, before.inner.out_features)
+    merged.attention = type(before)(width, small.attention.n_head, before.inner.out_features)
 
     # Leading directions of the tokens, as the layer behind them counts their channels.
     rows = watch(large, ["attention"], mocks)["attention"]
@@ -77,3 +75,9 @@ def merge_tokens(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> SFHN
     seen = [watch(network, ["pool"], mocks)["pool"] for network in (large, merged)]
     merged.pool.weight, merged.pool.bias = (nn.Parameter(part) for part in fit(seen[1], large.pool(seen[0])))
     return merged
+
+
+def _sees(network):
+    """Pixels, bands and convolutions, the latter but for the channels of the tokens."""
+    features, n_channel, stride = network.features, *network.tokens.weight.shape[1:]
+    return features.n_block, features.block_px, network.photometry[0].in_features, n_channel, stride

@@ -45,5 +45,5 @@ def fit(inputs, outputs):
 
 
 def with_ridge(matrix):
-    """A matrix that can be inverted."""
+    """The matrix with a small ridge on its diagonal, so that it can be inverted."""
     return matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)

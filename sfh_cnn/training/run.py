@@ -84,8 +84,8 @@ def train(
     resume : bool, optional
         Continue from ``last.ckpt`` in the folder; its configuration must be the same.
     init_from : SFHNet or dict, optional
-        Another network, or its state, to start from (fine-tuning). A network may have wider layers (see `shrink`) or
-        narrower pixels (see `widen`).
+        Another network, or its state, to start from (fine-tuning). A network may have larger layers or fewer
+        quantities (see `shrink`), or narrower pixels (see `widen`).
     libraries : list of SSPLibrary, optional
         Instead of reading those that the configuration names.
     n_thread : int, optional

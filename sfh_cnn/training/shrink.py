@@ -42,7 +42,8 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         Trained.
     small : SFHNet
         Its ``n_projection``, ``n_token_hidden`` and ``n_residual_hidden`` may be smaller, its ``projection_px`` a
-        multiple, its ``tokens_together`` larger with as many channels in all, its ``cumulative`` true. Not changed.
+        multiple, its ``tokens_together`` larger than the large one's 1, with as many channels in all, its
+        ``cumulative`` true. Not changed.
     mocks : dict of Tensor
         A few times more than the widest layer has inputs.
 
@@ -61,11 +62,11 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
             f"projection_px ({small.projection_px}) must be a multiple of that of the network to start from, "
             f"{large.projection_px}"
         )
-    teacher, merges = large, large.position.shape != small.position.shape
+    teacher, merges = large, large.tokens.out_channels != small.tokens.out_channels
     if merges:
         large = merge_tokens(large, small, mocks)
         if large is None:
-            raise _other_layers("tokens of another length, or other channels in all")
+            raise _other_layers("not only the number of tokens that the attention sees as one")
     old, state = large.state_dict(), {name: value.clone() for name, value in small.state_dict().items()}
     fitted = _perceptrons(large, small)
     free = {"projection.weight", "gate.weight", "gate.bias", "join.weight"}
@@ -103,8 +104,9 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
 def _other_layers(what):
     return SFHCNNError(
         f"the network to start from has other pixels, bands, age bins or layers than the configuration ({what}); of "
-        "its layers only n_projection, n_token_hidden and n_residual_hidden may be smaller in the configuration, and "
-        "projection_px and, with as many channels in all, tokens_together larger"
+        "its layers only n_projection, n_token_hidden and n_residual_hidden may be smaller in the configuration, "
+        "projection_px larger, tokens_together larger than 1 where it was 1, with as many channels in all, and "
+        "cumulative true where it was false"
     )
 
 

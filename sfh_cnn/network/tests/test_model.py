@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -11,7 +12,7 @@ from sfh_cnn.core import SFHCNNError
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
 from sfh_cnn.network import NetworkConfig, SFHNet
 from sfh_cnn.network.model import AttentionBlock
-from sfh_cnn.tests.small import small_generator
+from sfh_cnn.tests.small import small_config, small_generator
 
 N_AGE, N_LEVEL, N = 16, len(QUANTILE_LEVELS), 64
 
@@ -141,6 +142,20 @@ def test_targets_are_what_the_quantile_head_predicts(network, mocks):
     # The mass formed since the second of the inner edges of the age bins, and since each later one but the last.
     formed = torch.stack([truth[0][:, : j + 2].sum(1) for j in range(N_AGE - 2)], 1)
     assert_close(targets[:, n_known:] ** 3, formed, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_age", [1, 2, 3])
+def test_few_age_bins(n_age, inputs):
+    """With one or two there is no mass to be formed between first and last edge; scalars are where they should be."""
+    contract = small_generator().contract()
+    contract = contract.replace(age_edges_yr=(0.0, *np.geomspace(1e8, 1.38e10, n_age + 1)[1:]))
+    few = SFHNet(contract, small_config().network).eval()
+    assert few.n_cumulative == max(n_age - 2, 0)
+    out = few(*inputs)
+    assert out["scalar_quantiles"].shape[1] == len(SCALAR_NAMES)
+    fractions = torch.full((5, n_age), 1.0 / n_age)
+    assert few.targets(fractions, fractions, fractions, torch.zeros(5, len(SCALAR_NAMES))).shape == (5, few.n_quantity)
 
 
 @torch.no_grad()

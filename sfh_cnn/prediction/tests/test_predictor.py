@@ -478,6 +478,9 @@ def test_no_spectra_have_no_draws_and_no_reconstruction(plain):
     none = plain[:0]
     assert none.draws(5).mass_fraction.shape == (0, 5, 16)
     assert none.reconstruct().flux.shape == (0, plain.contract.wavelength_grid.n_wave)
+    for raked in (True, False):
+        drawn = plain.engine.draw(plain.as_many().arrays["latent"], 0, seed=1, raked=raked)
+        assert drawn["mass_fraction"].shape == (len(plain.as_many()), 0, 16)
 
 
 def test_independent_draws(predictor, plain):

@@ -4,7 +4,8 @@
 Usage, once for each new layout:
     python sfh_cnn/tests/golden/make.py NAME
 
-The weights are those of an untrained network after initialisation and calibration: the numbers mean nothing, but each
+Quantiles of the mass formed since bin edges, which only draws use, are kept as ``out_formed``. The weights are those of
+an untrained network after initialisation and calibration: the numbers mean nothing, but each
 part of the file takes part in them. ``format-1`` was made in a like manner by version 0.1.
 """
 
@@ -103,11 +104,15 @@ def main():
     predictor = SFHPredictor.from_file(path.with_suffix(".pt"))
     result = predictor.predict(spectrum, {"F438W": (band, 0.05 * band)}, distance=10 * u.Mpc)
     draws = result.engine.draw(result.arrays["latent"], 3, seed=1, raked=False)
+    network = result.engine.network
+    with torch.no_grad():
+        quantiles = network.in_units(network.heads(torch.from_numpy(result.arrays["latent"]))[1])
     np.savez_compressed(
         path.with_suffix(".npz"),
         **given,
         **{f"out_{name}": result.arrays[name] for name in KEPT},
         out_model_flux=result.reconstruct().flux.value,
+        out_formed=quantiles[:, -network.n_cumulative :].numpy(),
         out_draws_a_v=draws["a_v"],
         out_draws_mass_fraction=draws["mass_fraction"],
         out_draws_metallicity=draws["metallicity"],

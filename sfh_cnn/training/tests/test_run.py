@@ -1,6 +1,7 @@
 """Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
 
 import dataclasses
+import json
 import os
 import pickle
 import subprocess
@@ -15,7 +16,7 @@ import sfh_cnn
 from sfh_cnn.core import SFHCNNError, folder_lock
 from sfh_cnn.synthesis import generate_training_set
 from sfh_cnn.tests.small import small_config, small_library
-from sfh_cnn.training import load_run, train
+from sfh_cnn.training import load_run, read_run_config, train
 from sfh_cnn.training.run import _Endless
 
 pytest.importorskip("lightning")
@@ -135,6 +136,17 @@ def test_training_lowers_the_loss(finished):
     with torch.no_grad():
         before, after = (joint_loss(part, mocks, LossConfig())[0] for part in (start, network))
     assert after < before - 0.1
+
+
+def test_a_run_of_before_has_the_layers_of_before(finished, tmp_path):
+    """Its record does not know those that came later."""
+    record = json.loads((finished[0] / "config.json").read_text())
+    for name in ("tokens_together", "cumulative", "n_residual_hidden"):
+        del record["network"][name]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    network = read_run_config(tmp_path).network
+    assert (network.tokens_together, network.cumulative, network.n_residual_hidden) == (1, False, 0)
+    assert network.n_projection == small_config().network.n_projection
 
 
 def test_a_stored_run_is_the_average_that_train_returned(finished):

@@ -8,7 +8,8 @@ from torch.testing import assert_close
 
 from sfh_cnn.core import SFHCNNError
 from sfh_cnn.network import SFHNet
-from sfh_cnn.tests.small import NETWORK, small_config, small_generator
+from sfh_cnn.synthesis import MockGenerator
+from sfh_cnn.tests.small import NETWORK, small_config, small_generator, small_library
 from sfh_cnn.training import INPUT_NAMES, build_network, shrink, to_tensors
 from sfh_cnn.training.refit import watch
 
@@ -158,10 +159,24 @@ def test_pairs_of_pixels_cannot_become_triples(large, mocks):
         {"n_residual": 2},
         {"n_token_channel": 4},
         {"n_token_channel": 4, "tokens_together": 2, "token_stride": 2},
+        {"n_token_channel": 4, "tokens_together": 2, "n_channel": 3},
+        {"n_token_channel": 4, "tokens_together": 2, "block_px": 8},
     ],
 )
 def test_other_layers_are_refused(large, mocks, layers):
     """Wider ones, too."""
     small = network_of(**{**FULL, "n_residual_hidden": 12, **layers})
+    with pytest.raises(SFHCNNError, match="has other pixels, bands, age bins or layers"):
+        shrink(large, small, mocks[0])
+
+
+@pytest.mark.parametrize("layers", [{}, {"n_token_channel": 4, "tokens_together": 2}])
+@pytest.mark.parametrize("instrument", [{"n_wave": 224}, {"bands": ("F438W",)}])
+def test_other_data_are_refused(large, mocks, layers, instrument):
+    """Pixels or bands, whether tokens are merged or not."""
+    synthesis = small_config().synthesis
+    instrument = dataclasses.replace(synthesis.instrument, **instrument)
+    generator = MockGenerator(dataclasses.replace(synthesis, instrument=instrument), [small_library()])
+    small = SFHNet(generator.contract(), dataclasses.replace(NETWORK, **{**FULL, **layers}))
     with pytest.raises(SFHCNNError, match="has other pixels, bands, age bins or layers"):
         shrink(large, small, mocks[0])

@@ -1,12 +1,14 @@
 """What a network learns from another one."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from sfh_cnn.core import SFHCNNError
+from sfh_cnn.network import PackedNetwork, SFHNet
 from sfh_cnn.tests.small import small_config, small_generator, small_library, small_network
 from sfh_cnn.training import INPUT_NAMES, lesson, to_tensors, train
 
@@ -58,6 +60,38 @@ def test_differences_are_in_units_of_intervals_and_scatter(teacher, batch):
     assert_close(parts["latent"], torch.tensor(0.01), rtol=1e-3, atol=0)
     assert_close(lesson(teacher, teacher, batch, latent, quantiles + 100 * width)["answers"], torch.tensor(396.0))
     assert "latent" not in lesson(teacher, teacher, batch, latent[:, 1:], quantiles)
+
+
+@torch.no_grad()
+def test_teacher_and_pupil_need_not_predict_the_same_quantities(teacher, batch):
+    """Of those that one of them lacks, the mass formed since bin edges, there is nothing to learn."""
+    more = copy.deepcopy(teacher)
+    assert more.n_cumulative == 14
+    config = small_config().network
+    fewer = SFHNet(small_generator().contract(), dataclasses.replace(config, cumulative=False)).eval()
+    state, own = more.state_dict(), fewer.state_dict()
+    fewer.load_state_dict({name: state[name][: len(value)] if value.ndim else value for name, value in own.items()})
+    more.quantity_std[-14:] *= 2.0
+    for one, other in ((fewer, more), (more, fewer)):
+        parts = lesson(one, other, batch, *answers_of(other, batch))
+        assert max(parts.values()) < 1e-10
+
+
+def test_on_a_cpu_the_teacher_is_packed(tmp_path, monkeypatch, teacher, batch):
+    """And says the same; in mixed precision it stays as it is."""
+    said = []
+
+    def spy(one, network, batch, latent, quantiles):
+        inputs = [batch[name] for name in INPUT_NAMES]
+        with torch.no_grad():
+            assert_close(one.encode(*inputs), SFHNet.encode(one, *inputs), atol=1e-4, rtol=1e-4)
+        said.append("encode" in vars(one))
+        return lesson(one, network, batch, latent, quantiles)
+
+    monkeypatch.setattr("sfh_cnn.training.lightning_module.lesson", spy)
+    for precision in ("32-true", "bf16-mixed"):
+        run(tmp_path / precision, small_config(n_mocks=32, precision=precision), teacher=teacher)
+    assert said == [PackedNetwork.is_available(teacher), False]
 
 
 def run(folder, config, **settings):
