@@ -56,8 +56,8 @@ def merge_tokens(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> SFHN
     importance = importance / importance.mean()
     directions = torch.linalg.svd((rows - mean) * importance, full_matrices=False)[2][:n_channel]
     into, back = directions * importance, (directions / importance).T  # (n_channel, width) and its inverse
-    merged.tokens.weight.copy_(torch.tensordot(into, large.tokens.weight, 1))
-    merged.tokens.bias.copy_(into @ (large.tokens.bias - mean))
+    weight, bias = torch.tensordot(into, large.tokens.weight, 1), into @ (large.tokens.bias - mean)
+    merged.tokens.load_state_dict({"weight": weight, "bias": bias})
     missing = len(small.position) * together - len(large.position)
     position = torch.cat([large.position, large.position[-1:].expand(missing, -1)])
     merged.position.copy_((position @ into.T).view(len(small.position), width))
@@ -79,5 +79,5 @@ def merge_tokens(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> SFHN
 
 def _sees(network):
     """Pixels, bands and convolutions, the latter but for the channels of the tokens."""
-    features, n_channel, stride = network.features, *network.tokens.weight.shape[1:]
-    return features.n_block, features.block_px, network.photometry[0].in_features, n_channel, stride
+    features, kernel = network.features, network.tokens.weight.shape
+    return features.n_block, features.block_px, network.photometry[0].in_features, kernel[1], kernel[2]

@@ -64,9 +64,10 @@ def shrink(large: SFHNet, small: SFHNet, mocks: dict[str, Tensor]) -> dict[str, 
         )
     teacher, merges = large, large.tokens.out_channels != small.tokens.out_channels
     if merges:
-        large = merge_tokens(large, small, mocks)
-        if large is None:
+        merged = merge_tokens(large, small, mocks)
+        if merged is None:
             raise _other_layers("not only the number of tokens that the attention sees as one")
+        large = merged
     old, state = large.state_dict(), {name: value.clone() for name, value in small.state_dict().items()}
     fitted = _perceptrons(large, small)
     free = {"projection.weight", "gate.weight", "gate.bias", "join.weight"}
