@@ -32,11 +32,11 @@ __all__ = ["Engine"]
 
 #: Spectra that are drawn from together, or reconstructed together; bounds the memory.
 _DRAW_BLOCK, _MODEL_BLOCK = 16, 256
-#: Draws of the joint density for each one that is kept; four cost twice as much and mend a per cent more.
-_POOL = 2
+#: Draws of the joint density for each one that is kept.
+_POOL = 3
 #: Means of a draw's bins should be the means that it began with; this far off, in half widths of the 68 per cent
 #: interval, a draw counts for exp(-1/2). Most are nearer, some are far away.
-_MEANS_OFF = 0.5
+_MEANS_OFF = 0.3
 #: Cube root of the least mass share that is told from none: draws are kept to those of all bins, and to those formed
 #: since each edge of the bins where the network has quantiles of them, too.
 _EMPTY = 0.1

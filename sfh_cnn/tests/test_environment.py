@@ -231,7 +231,7 @@ def test_a_predictor_goes_to_other_processes(tmp_path, method, n_thread):
     assert done.returncode == 0, done.stderr
     here, there = map(np.array, json.loads(done.stdout))
     assert_allclose(there, here, rtol=2e-3, atol=2e-4)
-    assert np.ptp(here[:, 0]) > 0.01  # other reddening, other age
+    assert np.ptp(here[:, 0]) > 0.005  # other reddening, other age
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak as Linux gives it")

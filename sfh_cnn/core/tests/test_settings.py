@@ -18,7 +18,7 @@ def test_a_value_holds_inside_its_block():
     """The way of astropy to change a setting for a while."""
     with conf.set_temp("batch_size", 7):
         assert conf.batch_size == 7
-    assert conf.batch_size == 256
+    assert conf.batch_size == 512
 
 
 def test_a_wrong_value_is_refused():
@@ -38,7 +38,7 @@ def test_the_file_of_the_user_is_read(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment, check=True
     )
-    assert done.stdout.split() == ["cuda:1", "3", "256"]
+    assert done.stdout.split() == ["cuda:1", "3", "512"]
 
 
 def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):

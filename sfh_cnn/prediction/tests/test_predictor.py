@@ -18,6 +18,7 @@ from specutils import Spectrum, SpectrumList
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core import CoverageError, Flag, NetworkFileError, SFHCNNError, conf
+from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import load_artifact
 from sfh_cnn.prediction import pretrained as pretrained_module
 from sfh_cnn.spectra import deredden
@@ -520,7 +521,7 @@ def test_the_reconstruction_of_the_truth_has_a_reduced_chi2_of_one(predictor, ob
     rng = np.random.default_rng(0)
     err = 0.02 * np.ones_like(truth["flux"])
     flux = truth["flux"] + err * rng.standard_normal(err.shape)
-    scalars = dict(zip(_scalar_names(), truth["scalars"].T, strict=True))
+    scalars = dict(zip(SCALAR_NAMES, truth["scalars"].T, strict=True))
     values = {
         "mass_fraction": truth["mass_fraction"],
         "metallicity": truth["metallicity"],
@@ -528,12 +529,6 @@ def test_the_reconstruction_of_the_truth_has_a_reduced_chi2_of_one(predictor, ob
     }
     chi2 = predictor.engine.model(values, flux, err, err < 0, truth["redshift"], np.zeros(64))["reduced_chi2"]
     assert np.median(chi2) == pytest.approx(1.0, abs=0.1)
-
-
-def _scalar_names():
-    from sfh_cnn.core.constants import SCALAR_NAMES
-
-    return SCALAR_NAMES
 
 
 def test_attach_gives_a_stored_result_its_network(predictor, plain, tmp_path):
@@ -582,7 +577,7 @@ def test_velocities_beyond_the_trained_ones_are_flagged(artifact_path, observed,
     contract = artifact.contract
     synthesis = {**contract.synthesis, "observation": {"velocity_error_kms": trained_kms}}
     artifact = dataclasses.replace(artifact, contract=contract.replace(synthesis=synthesis))
-    column = -1  # velocity is the last quantity
+    column = 3 * contract.n_age + SCALAR_NAMES.index("velocity")
     with torch.no_grad():
         artifact.network.quantity_mean[column] = 50.0
         artifact.network.quantity_std[column] = 1e-6

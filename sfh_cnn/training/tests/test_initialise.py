@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.tests.small import small_config, small_generator
 from sfh_cnn.training import INPUT_NAMES, build_network, to_tensors
 
@@ -30,8 +31,13 @@ def test_features_are_standardised(network, mocks):
     assert (network.projection(network.coarse(high_passed)).std(0) - 1).abs().max() < 0.6
     truth = [mocks[name] for name in ("mass_fraction", "light_fraction", "metallicity", "scalars")]
     targets = network.targets(*truth)
-    assert targets[:, :-2].mean(0).abs().max() < 0.3  # the last two are the groups' kinematics
-    assert (targets[:, 48:-2].std(0) - 1).abs().max() < 0.3
+    kinematics = slice(48 + network.n_scalar - 2, 48 + network.n_scalar)  # those of the groups: far too few
+    assert SCALAR_NAMES[-2:] == ("velocity_dispersion", "velocity")
+    targets[:, kinematics] = 0.0
+    assert targets.mean(0).abs().max() < 0.3
+    assert (targets[:, 48 : kinematics.start].std(0) - 1).abs().max() < 0.3
+    # The mass formed since bin edges shares a scale with the fractions of bins.
+    assert_close(network.quantity_std[-network.n_cumulative :], network.quantity_std[: network.n_cumulative])
 
 
 @torch.no_grad()
