@@ -162,19 +162,22 @@ def shares(report, predictor, data, n=1024):
         spectra = open_spectra(spectrum)
         return [spectra.block(slice(i, i + block)).resample(grid) for i in starts]
 
-    report.add("of this: reading and resampling", cpu_times(prepare) / n * 1e6, "us", n)
+    parts = report.add("of this: reading and resampling", cpu_times(prepare) / n * 1e6, "us", n)
     flux, flux_err, mask = (torch.from_numpy(value) for value in prepare()[0])
     scale = flux.mean()
     missing = torch.full((block, predictor.contract.n_band), torch.nan)
     small = torch.full((block,), 0.01)
     batch = [flux / scale, flux_err / scale, mask, missing, missing, small, small]
     with torch.inference_mode():
-        report.add("of this: network", cpu_times(lambda: predictor._program(*batch), 20) / block * 1e6, "us", block)
+        times = cpu_times(lambda: predictor._program(*batch), 20) / block * 1e6
+        parts += report.add("of this: network", times, "us", block)
         eager = predictor.engine.network
         report.add("network as PyTorch runs it", cpu_times(lambda: eager(*batch), 20) / block * 1e6, "us", block)
         outputs = predictor._program(*batch)
         times = cpu_times(lambda: predictor.engine.compare(batch, outputs), 20)
-        report.add("of this: reconstruction and chi2", times / block * 1e6, "us", block)
+        parts += report.add("of this: reconstruction and chi2", times / block * 1e6, "us", block)
+    rest = cpu_times(lambda: predictor.predict(spectrum)) / n * 1e6 - parts
+    report.add("of this: flags, scaling, assembling the result", rest, "us", n)
     result = predictor.predict(spectrum[:64])
     many = predictor.predict(spectrum)
     report.add("of this: intervals", cpu_times(lambda: intervals(many)) / n * 1e6, "us", n)
