@@ -817,6 +817,47 @@ end:
     return leave(&a);
 }
 
+/* ---- layers ------------------------------------------------------------------------------------------------------ */
+
+FAST static void normalise(const float *restrict row, const float *restrict weight, const float *restrict bias,
+                           float least, Py_ssize_t width, float *restrict out)
+{
+    float sum = 0.0f, square = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (Py_ssize_t j = 0; j < width; j++)
+        sum += row[j];
+    const float mean = sum / (float)width;
+#pragma omp simd reduction(+ : square)
+    for (Py_ssize_t j = 0; j < width; j++)
+        square += (row[j] - mean) * (row[j] - mean);
+    const float per_width = 1.0f / sqrtf(square / (float)width + least);
+    for (Py_ssize_t j = 0; j < width; j++)
+        out[j] = (row[j] - mean) * per_width * weight[j] + bias[j];
+}
+
+PyDoc_STRVAR(layer_norm_doc, "layer_norm((n, width), least, rows, weight, bias, out)");
+static PyObject *layer_norm(PyObject *self, PyObject *args)
+{
+    PyObject *rows_, *weight_, *bias_, *out_;
+    Py_ssize_t n, width;
+    float least;
+    arrays a = {.n = 0};
+    if (!PyArg_ParseTuple(args, "(nn)fOOOO", &n, &width, &least, &rows_, &weight_, &bias_, &out_))
+        return NULL;
+    const float *rows = items(&a, rows_, 0, n * width, 4, "rows");
+    const float *weight = rows ? items(&a, weight_, 0, width, 4, "weight") : NULL;
+    const float *bias = weight ? items(&a, bias_, 0, width, 4, "bias") : NULL;
+    float *out = bias ? items(&a, out_, 1, n * width, 4, "out") : NULL;
+    if (!out)
+        goto end;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; i < n; i++)
+        normalise(rows + i * width, weight, bias, least, width, out + i * width);
+    Py_END_ALLOW_THREADS
+end:
+    return leave(&a);
+}
+
 /* ---- quantiles --------------------------------------------------------------------------------------------------- */
 
 /* log(1 + exp(x)), as log(1 + y) = 2 artanh(y / (2 + y)) beyond the larger of x and 0. */
@@ -1167,7 +1208,7 @@ static PyMethodDef methods[] = {
     {"resample", resample, METH_VARARGS, resample_doc},       {"statistics", statistics, METH_VARARGS, statistics_doc},
     {"block_sums", block_sums, METH_VARARGS, block_sums_doc}, {"high_pass", high_pass, METH_VARARGS, high_pass_doc},
     {"attend", attend, METH_VARARGS, attend_doc},             {"quantiles", quantiles, METH_VARARGS, quantiles_doc},
-    {"compare", compare, METH_VARARGS, compare_doc},
+    {"layer_norm", layer_norm, METH_VARARGS, layer_norm_doc}, {"compare", compare, METH_VARARGS, compare_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -43,6 +43,24 @@ class _Linear:
         return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")
 
 
+class _LayerNorm:
+    """A layer norm over the last axis, in single precision."""
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.arrays = [values.detach().float().contiguous().numpy() for values in (layer.weight, layer.bias)]
+
+    def __call__(self, x):
+        x = x.float()
+        if kernels.compiled is None:
+            return self.layer(x)
+        rows, width = x.contiguous(), x.shape[-1]
+        out = torch.empty_like(rows)
+        sizes = (rows.numel() // width, width)
+        kernels.compiled.layer_norm(sizes, self.layer.eps, rows.numpy(), *self.arrays, out.numpy())
+        return out
+
+
 class PackedNetwork:
     """What `SFHNet.forward` computes, for prediction on a CPU.
 
@@ -84,17 +102,33 @@ class PackedNetwork:
         self.mix = like(attention.mix)
         self.inner, self.outer = like(attention.inner, "swish"), like(attention.outer)
         self.pool = like(network.pool)
-        self.join = _Linear(network.join.weight, network.join.bias)
-        self.shape = like(network.shape[0], "swish"), like(network.shape[2])
-        self.photometry = like(network.photometry[0], "swish"), like(network.photometry[2])
-        *blocks, self.last_norm = network.trunk
-        self.trunk: list[Any] = [(block.norm, like(block.inner, "swish"), like(block.outer)) for block in blocks]
+        self.shape, self.photometry = like(network.shape[0], "swish"), like(network.photometry[0], "swish")
+        self.join = self._joined(network)
+        self.smoothing = _Linear(network.features.smoothing.T)
+        self.norms = _LayerNorm(attention.norm_1), _LayerNorm(attention.norm_2)
+        *blocks, last = network.trunk
+        self.last_norm = _LayerNorm(last)
+        self.trunk: list[Any] = [
+            (_LayerNorm(block.norm), like(block.inner, "swish"), like(block.outer)) for block in blocks
+        ]
         whitening = network.latent_whitening.T
         n_row = (3 * network.n_age + network.n_scalar) * network.n_level  # without what only draws want
         parts = (network.fractions.weight, network.quantiles.weight[:n_row], whitening)
         biases = (network.fractions.bias, network.quantiles.bias[:n_row], -(whitening @ network.latent_mean))
         self.heads = _Linear(torch.cat(parts), torch.cat(biases))
         self.head_sizes = [len(part) for part in parts]
+
+    @staticmethod
+    def _joined(network):
+        """The layer that joins the branches, with the last layers of two of them, which are linear, in it."""
+        weight, bias = network.join.weight.detach().clone(), network.join.bias.detach().clone()
+        start = network.projection.out_features + network.pool.out_features
+        for layer in (network.shape[2], network.photometry[2]):
+            part = weight[:, start : start + layer.out_features].clone()
+            bias += part @ layer.bias
+            weight[:, start : start + layer.out_features] = part @ layer.weight
+            start += layer.out_features
+        return _Linear(weight, bias)
 
     @staticmethod
     def is_available(network: SFHNet, precision: str = "float32") -> bool:
@@ -142,8 +176,8 @@ class PackedNetwork:
         joined = [
             self.projection(coarse) * (1.0 + network.gate(condition)),
             self.pool(self._attend(self._tokens(patches, blocks)).flatten(1)),
-            self.shape[1](self.shape[0](blocks.flatten(1))),
-            self.photometry[1](self.photometry[0](torch.cat([bands, condition], 1))),
+            self.shape(blocks.flatten(1)),
+            self.photometry(torch.cat([bands, condition], 1)),
             condition,
         ]
         latent = self.join(torch.cat(joined, 1))
@@ -179,9 +213,10 @@ class PackedNetwork:
         network, features, dtype = self.network, self.network.features, self.projection.dtype
         n, n_block, px, n_channel = len(flux), features.n_block, features.block_px, network.patches.out_channels
         data = [values.contiguous().numpy() for values in (flux, flux_err, mask)]
-        total, count, noise = torch.empty(3, n, n_block).unbind(0)
+        sums = torch.empty(3, n, n_block)
+        total, count, noise = sums.unbind(0)
         kernels.compiled.block_sums((n, n_block, px), data[0], data[2], total.numpy(), count.numpy())
-        scale, level = features.level(total, count)
+        scale, level = self._level(sums[:2])
         bits = torch.int16 if dtype == torch.bfloat16 else torch.float32
         together, n_row = network.projection_px, n_block + network.token_padding
         coarse, patches = (
@@ -192,6 +227,14 @@ class PackedNetwork:
         out = (values.numpy() for values in (coarse, patches, noise))
         kernels.compiled.high_pass(sizes, features.signal_floor, *given, *self._compiled_patches, *out)
         return coarse.view(dtype), patches.view(dtype), features.blocks(level, noise, count), scale
+
+    def _level(self, sums):
+        """`SpectrumFeatures.level`, from total and count, (2, n, n_block); the former is changed."""
+        total, count = sums
+        scale = (total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp(min=1.0)).clamp(min=1e-30)
+        total.div_(scale)
+        smooth, weight = self.smoothing(sums)
+        return scale, (smooth / weight.clamp(min=1e-12)).clamp(min=0.01)
 
     def _convolve(self, high_passed, precision):
         """The first convolution of both channels and its activation, (n, n_row, n_channel)."""
@@ -222,9 +265,9 @@ class PackedNetwork:
     def _attend(self, x):
         """`AttentionBlock.forward`."""
         block = self.network.attention
-        qkv = self.query_key_value(block.norm_1(x.float())).float()
+        qkv = self.query_key_value(self.norms[0](x)).float()
         x = self.mix.plus(self._mixed(qkv, block.n_head), x)
-        return self.outer.plus(self.inner(block.norm_2(x.float())), x)
+        return self.outer.plus(self.inner(self.norms[1](x)), x)
 
     @staticmethod
     def _mixed(qkv, n_head):
