@@ -141,18 +141,9 @@ class PackedNetwork:
         """As `forward`."""
         return self.forward(*arguments)
 
-    def forward(
-        self,
-        flux: Tensor,
-        flux_err: Tensor,
-        mask: Tensor,
-        band_flux: Tensor,
-        band_flux_err: Tensor,
-        redshift: Tensor,
-        calibration_error: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, *arguments: Tensor) -> dict[str, Tensor]:
         """As `SFHNet.forward`."""
-        latent = self.encode(flux, flux_err, mask, band_flux, band_flux_err, redshift, calibration_error)
+        latent = self.encode(*arguments)
         fractions, quantiles, whitened = self.heads(latent).split(self.head_sizes, 1)
         return self.network.answers(latent, fractions, self._physical(quantiles), whitened)
 
