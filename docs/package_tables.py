@@ -83,16 +83,18 @@ def between(low, high):
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
-def summary(accuracy):
+def summary(contract):
     """The most important numbers as a sentence."""
-    scores = accuracy["overall"]
+    accuracy = contract.accuracy
+    scores, (low_snr, high_snr) = accuracy["overall"], contract.domain["snr"]
     coverage = [scores[name]["coverage"] for name in QUANTITIES]
     within = {level: sorted(one[level] for one in coverage) for level in ("68", "95")}
     low, high = within["68"][0], within["68"][-1]
     low_95, high_95 = within["95"][0], within["95"][-1]
     text = (
         f"On {accuracy['n_mocks']} mock galaxies that the network has not seen, drawn from all that it was trained for"
-        " (S/N 3 to 200, cut and masked spectra, with and without bands, calibration errors up to 3 per cent), "
+        f" (S/N {low_snr:.2g} to {high_snr:g} per pixel of {contract.wave_step_aa:g} Angstrom, cut and masked spectra, "
+        "with and without bands, calibration errors up to 3 per cent), "
         "the scatter is "
         f"**{scores['light_weighted_log_age']['scatter']:.2f} dex in light-weighted and "
         f"{scores['mass_weighted_log_age']['scatter']:.2f} dex in mass-weighted log age**, "
@@ -186,8 +188,8 @@ class _FromCard(SphinxDirective):
 
     def run(self):
         """The nodes."""
-        accuracy = load(next(iter(self.arguments), None)).contract.accuracy
-        return self.parse_text_to_nodes("\n".join(type(self).make(accuracy)))
+        contract = load(next(iter(self.arguments), None)).contract
+        return self.parse_text_to_nodes("\n".join(type(self).make(contract)))
 
 
 class AccuracySummary(_FromCard):
@@ -199,13 +201,13 @@ class AccuracySummary(_FromCard):
 class AccuracyOverall(_FromCard):
     """Accuracy over all mocks."""
 
-    make = staticmethod(overall)
+    make = staticmethod(lambda contract: overall(contract.accuracy))
 
 
 class AccuracyGroups(_FromCard):
     """Accuracy by group of mocks."""
 
-    make = staticmethod(groups)
+    make = staticmethod(lambda contract: groups(contract.accuracy))
 
 
 class ModelCards(SphinxDirective):
@@ -216,8 +218,9 @@ class ModelCards(SphinxDirective):
         sections = []
         for name, text in SFHPredictor.available().items():
             predictor = load(name)
-            accuracy = predictor.contract.accuracy
-            lines = [f"{text}.", "", *card(predictor), *summary(accuracy), *overall(accuracy), *groups(accuracy)]
+            contract = predictor.contract
+            lines = [f"{text}.", "", *card(predictor), *summary(contract)]
+            lines += [*overall(contract.accuracy), *groups(contract.accuracy)]
             section = nodes.section(ids=[nodes.make_id(name)])
             section += nodes.title(text=name)
             section += self.parse_text_to_nodes("\n".join(lines))

@@ -99,8 +99,9 @@ def predict(
 
     Beyond 1000 spectra, the result file holds the histories without the spectra and their reconstructions.
 
-    A manifest is a table with the columns cube and output, and others named as the arguments of predict_cube; a cube
-    whose output exists is skipped, one that fails does not stop the others, and the exit status is 1 if one failed.
+    A manifest is a table with the columns cube and output, and others named as arguments of predict_cube (not images);
+    a cube whose output exists is skipped, one that fails does not stop the others, and the exit status is 1 if one
+    failed.
     """
     if manifest:
         _refuse_beside_manifest()

@@ -20,7 +20,7 @@ _OR_ZERO = ("n_token_hidden", "n_residual_hidden", "means_first", "cumulative")
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """Layers and widths of `SFHNet`. The defaults cost about 6 MFLOP per spectrum."""
+    """Layers and widths of `SFHNet`. The defaults cost about 5 MFLOP per spectrum of 3200 pixels."""
 
     #: Pixels per block of the continuum; the number of pixels must be a multiple of it.
     block_px: int = 16

@@ -96,12 +96,16 @@ QUANTITIES = {
     ),
     "a_v": QuantityInfo(u.mag, "A_V", "attenuation of the diffuse dust in V", "q_a_v"),
     "mass_to_light": QuantityInfo(
-        _MASS_TO_LIGHT, "M/L_V", "mass formed per dust-free V luminosity", "q_log_mass_to_light", _power
+        _MASS_TO_LIGHT,
+        "M/L_V",
+        "mass formed per dust-free light of 5070-5950 Angstrom in bolometric L_sun",
+        "q_log_mass_to_light",
+        _power,
     ),
     "mass_to_light_attenuated": QuantityInfo(
         _MASS_TO_LIGHT,
         "attenuated M/L_V",
-        "mass formed per observed (attenuated) V luminosity",
+        "the same per observed (attenuated) light",
         "q_log_mass_to_light_attenuated",
         _power,
     ),
