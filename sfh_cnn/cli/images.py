@@ -48,6 +48,8 @@ def photometry(
         raise click.UsageError(
             f"{len(images)} images need as many --bands and --errors, got {len(bands)}, {len(errors)}"
         )
+    if len(set(bands)) < len(bands):
+        raise click.UsageError(f"--bands has a band twice: {', '.join(bands)}; an image of each")
     if (regions is None) == (not position) or (position and not radius) or (background and not position):
         raise click.UsageError("give either --regions, or --position with --radius (and --background)")
     refuse_existing(overwrite, output)

@@ -137,17 +137,19 @@ def predict(
         raise click.UsageError("--bins, --velocity, --target-snr, --scheduler and --html are for a cube")
     predictor = load_predictor(network, device, threads, precision)
     spectra = [_read(name, format_name) for name in inputs]
+    counts = [_count(one) for one in spectra]
+    check_figure(figure, many=sum(counts) > 1)
     result = predictor.predict(
         spectra if len(spectra) > 1 else spectra[0],
         photometry=_read_photometry(photometry),
         redshift=list(redshift) if len(redshift) > 1 else next(iter(redshift), None),
         refine=refine,
-        keep_spectra=bool(figure) or _count(spectra) <= _MAX_KEPT,  # for who looks at them: the file or a picture
+        keep_spectra=bool(figure) or sum(counts) <= _MAX_KEPT,  # for who looks at them: the file or a picture
         libraries=dict(entry.partition("=")[::2] for entry in library_paths) or None,
         **options,
     )
     result.meta["input"] = ", ".join(inputs)
-    inputs = _row_names(inputs, result)
+    inputs = _row_names(inputs, counts)
     if output:
         result.write(output, overwrite=overwrite, draws=draws, spectra=result.n_spec <= _MAX_KEPT)
         say(f"Wrote {output}")
@@ -327,11 +329,10 @@ def _line_mask(text):
         raise click.BadParameter(f"{text!r} is not a velocity such as '500 km/s'", param_hint="--line-mask") from err
 
 
-def _row_names(inputs, result):
+def _row_names(inputs, counts):
     """What each row of a result came from; a file may hold many spectra."""
-    if result.scalar or result.n_spec == len(inputs):
-        return inputs
-    return [f"{inputs[0]}[{i}]" for i in range(result.n_spec)]
+    rows = [(name, i, n) for name, n in zip(inputs, counts, strict=True) for i in range(n)]
+    return [name if n == 1 else f"{name}[{i}]" for name, i, n in rows]
 
 
 def _print(result, inputs):

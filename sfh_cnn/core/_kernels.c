@@ -102,34 +102,54 @@ FAST static void to_valid(const uint8_t *restrict mask, Py_ssize_t n, float *res
 
 /* ---- resampling ------------------------------------------------------------------------------------------------ */
 
-/* One spectrum of floats or doubles as good flux, variance per width and goodness; the unit of its errors. Whether any
- * pixel is bad: errors that are not positive and finite, flux that is not finite, or masked. */
-#define PREPARE(NAME, TYPE)                                                                                            \
+/* Exponents of powers of two. */
+INLINE int exponent_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (int)(bits >> 23 & 0xff) - 127;
+}
+
+INLINE int exponent_double(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (int)(bits >> 52 & 0x7ff) - 1023;
+}
+
+/* Errors further from the typical one are a sign that a pixel is bad; the squares of others are in range. */
+#define SMALLEST_ERROR 1e-18f
+#define LARGEST_ERROR 1e18f
+
+/* One spectrum of floats or doubles as good flux, variance per width and goodness; the unit of its errors, a power of
+ * two near their geometric mean, which a few absurd ones do not move. Whether any pixel is bad: errors that are not
+ * positive and finite or out of all proportion, flux that is not finite, or masked. */
+#define PREPARE(NAME, TYPE, EXPONENT, MAX)                                                                             \
     FAST static int NAME(const TYPE *restrict flux, const TYPE *restrict err, const uint8_t *restrict mask,            \
                          const float *restrict ratio, Py_ssize_t n, float *restrict value, float *restrict variance,   \
                          float *restrict good, float *unit)                                                            \
     {                                                                                                                  \
-        TYPE largest = 0;                                                                                              \
+        float sum = 0.0f, n_known = 0.0f;                                                                              \
         float n_good = 0.0f;                                                                                           \
-        int exponent = 1;                                                                                              \
+        int exponent = 0;                                                                                              \
         if (mask)                                                                                                      \
             to_valid(mask, n, good);                                                                                   \
         else                                                                                                           \
             for (Py_ssize_t i = 0; i < n; i++)                                                                         \
                 good[i] = 1.0f;                                                                                        \
         if (err) {                                                                                                     \
-            _Pragma("omp simd reduction(max : largest)") for (Py_ssize_t i = 0; i < n; i++)                            \
+            _Pragma("omp simd reduction(+ : sum, n_known)") for (Py_ssize_t i = 0; i < n; i++)                         \
             {                                                                                                          \
-                const TYPE e = err[i] <= FLT_MAX ? err[i] : 0;                                                         \
-                largest = e > largest ? e : largest;                                                                   \
+                const float known = err[i] > 0 && err[i] <= MAX ? good[i] : 0.0f;                                      \
+                sum += known * (float)EXPONENT(err[i]);                                                                \
+                n_known += known;                                                                                      \
             }                                                                                                          \
-            if (largest > 0)                                                                                           \
-                frexp((double)largest, &exponent);                                                                     \
-            const TYPE per_unit = (TYPE)ldexp(1.0, 1 - exponent);                                                      \
+            exponent = n_known > 0.0f ? (int)floorf(sum / n_known) : 0;                                                \
+            const TYPE per_unit = (TYPE)ldexp(1.0, -exponent);                                                         \
             for (Py_ssize_t i = 0; i < n; i++) {                                                                       \
                 const float e = (float)(err[i] * per_unit);                                                            \
-                good[i] = e > 0.0f ? good[i] : 0.0f;                                                                   \
-                good[i] = e <= FLT_MAX ? good[i] : 0.0f;                                                               \
+                good[i] = e >= SMALLEST_ERROR ? good[i] : 0.0f;                                                        \
+                good[i] = e <= LARGEST_ERROR ? good[i] : 0.0f;                                                         \
                 variance[i] = e * e * ratio[i];                                                                        \
             }                                                                                                          \
         }                                                                                                              \
@@ -143,11 +163,11 @@ FAST static void to_valid(const uint8_t *restrict mask, Py_ssize_t n, float *res
         if (err)                                                                                                       \
             for (Py_ssize_t i = 0; i < n; i++)                                                                         \
                 variance[i] = good[i] > 0.0f ? variance[i] : 0.0f;                                                     \
-        *unit = (float)ldexp(1.0, exponent - 1);                                                                       \
+        *unit = (float)ldexp(1.0, exponent);                                                                           \
         return n_good < (float)n;                                                                                      \
     }
-PREPARE(prepare_float, float)
-PREPARE(prepare_double, double)
+PREPARE(prepare_float, float, exponent_float, FLT_MAX)
+PREPARE(prepare_double, double, exponent_double, DBL_MAX)
 
 /* Weighted sums over neighbouring input pixels. Over stretches of output pixels whose input moves on by one pixel
  * each, which is most of a spectrum whose pixels are about as wide as those of the grid, they are sums of vectors. */

@@ -59,7 +59,8 @@ def measure_bands(
     images : dict
         From band name to the image: a FITS file (the first extension with an image), a pair (data, header), or a
         `~astropy.nddata.CCDData`. Pixel values are counts or electrons (per second) with ``PHOTFLAM`` in the
-        header, or a flux density in ``BUNIT``; see `flux_per_count`. Pixels that are not finite are bad.
+        header, or a flux density or surface brightness in ``BUNIT``; see `flux_per_count`. Pixels that are not
+        finite are bad.
     apertures : photutils aperture, region, or a list of them, or str
         Sky apertures (photutils) or sky regions (regions), or the name of a region file of DS9. An aperture with
         many positions is many apertures. Pixel apertures and regions are in the pixels of each image.
@@ -185,7 +186,7 @@ def read_image(source, error, band):
         error = own_error
     elif not isinstance(error, np.ndarray):
         error = _open_image(error, f"errors[{band!r}]")[0]
-    factor, unit = flux_per_count(header, f"images[{band!r}]")
+    factor, unit = flux_per_count(header, f"images[{band!r}]", wcs)
     data = np.asarray(data, dtype=float) * factor
     bad = ~np.isfinite(data)
     if error is None:

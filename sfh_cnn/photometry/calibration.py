@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING
 
 import astropy.units as u
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from astropy.wcs import WCS
+
     from .bandpass import Bandpass
 
 __all__ = ["flux_per_count", "to_flux_density"]
+
+#: How images say that they count; short words must stand alone, so that the exponent of 1e-20 is no electron.
+_COUNTING = re.compile(r"electron|count|\b(cts?|cps|dn|adu)\b|(?<!\w)e-(?!\w)", re.IGNORECASE)
 
 
 def to_flux_density(
@@ -88,29 +94,31 @@ def _bare_flux(value):
     return value.to(u.Jy, u.zero_point_flux(u.AB)) if value.unit.is_equivalent(u.mgy) else value
 
 
-def flux_per_count(header: Mapping[str, Any], name: str = "image") -> tuple[float, u.UnitBase]:
+def flux_per_count(header: Mapping[str, Any], name: str = "image", wcs: WCS | None = None) -> tuple[float, u.UnitBase]:
     """Factor from the pixel values of an image to flux density, from its FITS header.
 
     Parameters
     ----------
     header : `~astropy.io.fits.Header` or dict
-        With a flux density in ``BUNIT`` (then counts play no role), or ``PHOTFLAM``: erg/s/cm2/Angstrom for one
-        electron or count per second. Pixel values without "/S" in ``BUNIT`` are totals and are divided by
-        ``EXPTIME``; without any ``BUNIT`` they are rates, as in drizzled HST images.
+        With a flux density or surface brightness in ``BUNIT`` (then counts play no role), or ``PHOTFLAM``:
+        erg/s/cm2/Angstrom for one electron or count per second. Counts without "/S" in ``BUNIT`` are totals and are
+        divided by ``EXPTIME``; without any ``BUNIT`` they are rates, as in drizzled HST images.
     name : str, optional
         Name of the image, for the error message.
+    wcs : `~astropy.wcs.WCS`, optional
+        Celestial coordinates of the image. A surface brightness is multiplied by the area of a pixel.
 
     Returns
     -------
     factor : float
         Multiplies pixel values.
     unit : `~astropy.units.Unit`
-        Of the product, a flux density.
+        Of the product, the flux density of a pixel.
 
     Raises
     ------
     SFHCNNError
-        If the header has neither.
+        If the header has neither, or the area of a pixel is needed and not known.
 
     Examples
     --------
@@ -119,19 +127,50 @@ def flux_per_count(header: Mapping[str, Any], name: str = "image") -> tuple[floa
     (1.5e-19, Unit("erg / (Angstrom s cm2)"))
     """
     text = str(header.get("BUNIT", "")).strip()
-    counting = not text or any(word in text.upper() for word in ("ELECTRON", "COUNT", "DN", "ADU", "E-"))
-    if not counting or "PHOTFLAM" not in header:
-        unit = strip_solid_angle(parse_flux_unit(text))[0] if text and not counting else u.dimensionless_unscaled
-        if unit.is_equivalent(FLUX_UNIT, u.spectral_density(5000 * u.AA)):
-            return 1.0, unit
+    unit, per = _flux_unit(text)
+    if unit is not None:
+        return _pixel_area(per, wcs, name), unit
+    if (text and not _COUNTING.search(text)) or "PHOTFLAM" not in header:
         raise SFHCNNError(
             f"the header of {name} has neither PHOTFLAM nor a flux density in BUNIT (it is {text or 'missing'!r}); "
             "add one of them to the header"
         )
     factor = float(header["PHOTFLAM"])
-    rate = not text or "/S" in text.upper().replace(" ", "") or text.upper().endswith(("S-1", "S^-1", "S**-1"))
+    rate = (
+        not text
+        or "CPS" in text.upper()
+        or "/S" in text.upper().replace(" ", "")
+        or text.upper().endswith(("S-1", "S^-1", "S**-1"))
+    )
     if not rate:
         if "EXPTIME" not in header:
             raise SFHCNNError(f"{name} is in {text} and its header has no EXPTIME; divide it by the exposure time")
         factor /= float(header["EXPTIME"])
     return factor, FLUX_UNIT
+
+
+def _flux_unit(text):
+    """Flux density that a BUNIT says and the solid angle it is per; None if it is something else."""
+    try:
+        unit = parse_flux_unit(text)
+    except SFHCNNError:
+        return None, ""
+    if not isinstance(unit, u.UnitBase):  # magnitudes, which cannot be summed
+        return None, ""
+    unit, per = strip_solid_angle(unit)
+    return (unit if unit.is_equivalent(FLUX_UNIT, u.spectral_density(5000 * u.AA)) else None), per
+
+
+def _pixel_area(per, wcs, name):
+    """Area of a pixel in the solid angle that its flux is per; 1 if it is the flux of the pixel already."""
+    area = u.Unit(per)
+    if not per or area in (u.pix, u.pix**2):
+        return 1.0
+    if wcs is None or not area.is_equivalent(u.sr):
+        raise SFHCNNError(
+            f"{name} is a surface brightness per {per}, which takes the area of a pixel; give a header with a "
+            "celestial WCS and a BUNIT per sr, arcsec2 or pix"
+        )
+    from astropy.wcs.utils import proj_plane_pixel_area
+
+    return float(proj_plane_pixel_area(wcs) * (u.deg**2).to(area))

@@ -48,7 +48,7 @@ def match_images(
     ----------
     images : dict
         From band name to the image, as in `measure_bands`: a FITS file, (data, header) or CCDData, with ``PHOTFLAM``
-        or a flux density in ``BUNIT``, and a celestial WCS.
+        or a flux density or surface brightness in ``BUNIT``, and a celestial WCS.
     wcs : `~astropy.wcs.WCS`
         Celestial coordinates of the cube, e.g. ``open_cube(path).wcs``.
     shape : tuple of int

@@ -54,7 +54,7 @@ def read_photometry(
     Raises
     ------
     SFHCNNError
-        If a band is unknown to the network, no band is left, or the number of rows is not ``n_spec``.
+        If a band is unknown to the network, no band is left, or the number of fluxes or errors is not ``n_spec``.
     astropy.units.UnitTypeError
         If a unit is missing.
     astropy.units.UnitConversionError
@@ -78,13 +78,17 @@ def read_photometry(
         error, error_absent = _bare(error)
         if np.iscomplexobj(value) or np.iscomplexobj(error):
             raise SFHCNNError(f"photometry[{band!r}] must be real numbers, got complex ones")
+        if np.shape(value) not in ((n_spec,), () if n_spec == 1 else (n_spec,)):
+            rows = np.shape(value)[0] if np.ndim(value) else "one value"
+            raise SFHCNNError(f"photometry[{band!r}] has {rows} for {n_spec} spectra; give a row for each")
+        if np.shape(error) not in ((), (n_spec,)):  # None has the shape of a number
+            raise SFHCNNError(
+                f"the error of photometry[{band!r}] has shape {np.shape(error)} for {n_spec} spectra; give one for each"
+            )
         flux_here, err_here = to_flux_density(value, band, error, name=f"photometry[{band!r}]")
         if err_here is None:
             _tell_default_error()
             err_here = DEFAULT_RELATIVE_ERROR * np.abs(flux_here)
-        if flux_here.shape not in ((n_spec,), () if n_spec == 1 else (n_spec,)):
-            rows = flux_here.shape[0] if flux_here.ndim else "one value"
-            raise SFHCNNError(f"photometry[{band!r}] has {rows} for {n_spec} spectra; give a row for each")
         missing = absent | error_absent
         good = np.isfinite(flux_here) & np.isfinite(err_here) & (err_here > 0)
         bad[:, i] = ~good & ~missing

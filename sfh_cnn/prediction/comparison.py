@@ -4,6 +4,8 @@ import torch
 
 from sfh_cnn.core import kernels
 
+from .polynomial_fit import valid_range
+
 __all__ = ["compare"]
 
 #: Spectra that go together where that is not compiled: few enough for the cache.
@@ -33,13 +35,31 @@ def compare(stars, fit, rows, position, history, spectra, window, pixels):
     reduced_chi2 : Tensor, shape (n_spec,)
         As from `PolynomialFit`.
     window_flux : Tensor, shape (n_spec,)
-        Mean flux of the pixels in the window, with the fitted model in place of masked ones.
+        Mean flux of the pixels in the window, with the fitted model in place of masked ones; beyond the ends of a
+        spectrum the polynomial of the fit goes on as a constant.
     sampled : Tensor, shape (3, n_spec, n_pixel)
         At the pixels that are looked at: stars before the fit; the flux, 0 where it is not used; whether it is: valid
         and away from emission lines.
     """
-    if kernels.compiled is not None:
-        return _compiled(stars, fit, rows, position, history, spectra, window, pixels)
+    if kernels.compiled is None:
+        return _plain(stars, fit, rows, position, history, spectra, window, pixels)
+    chi2, window_flux, sampled = _compiled(stars, fit, rows, position, history, spectra, window, pixels)
+    beyond = _beyond(spectra[2], window)
+    if len(beyond):  # few: the compiled loop has no polynomial that stops
+        few = {name: values[beyond] for name, values in history.items() if name in ("velocity", "a_v")}
+        few_spectra = tuple(values[beyond] for values in spectra)
+        _, window_flux[beyond], _ = _plain(stars, fit, rows, position[beyond], few, few_spectra, window, pixels)
+    return chi2, window_flux, sampled
+
+
+def _beyond(mask, window):
+    """Numbers of the spectra that end inside the window or do not reach it."""
+    near = torch.nonzero(mask[:, window.start] | mask[:, window.stop - 1])[:, 0]
+    first, last = valid_range(mask[near])
+    return near[(first > window.start) | (last < window.stop - 1)]
+
+
+def _plain(stars, fit, rows, position, history, spectra, window, pixels):
     parts = []
     for start in range(0, len(position), _BLOCK):
         part = slice(start, start + _BLOCK)

@@ -20,6 +20,7 @@ from astropy.utils.masked import Masked
 from scipy import sparse
 
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError, map_on_cluster, progress
+from sfh_cnn.photometry import to_flux_density
 from sfh_cnn.results import SFHMaps, SFHResult
 from sfh_cnn.spectra import estimate_noise
 
@@ -42,6 +43,8 @@ _SNR_WINDOW_AA = (5300.0, 5500.0)
 _MIN_COVERAGE = 0.5
 #: A band is used for a bin if at least this share of its spaxels has a flux.
 _MIN_BAND_COVERAGE = 0.9
+#: Planes of flux, errors and mask by which a cube is known again.
+_N_HASHED = 16
 
 
 def predict_cube(
@@ -90,6 +93,7 @@ def predict_cube(
     redshifts = redshift_map(redshift, velocity, shape)
     if not np.isfinite(redshifts).any():
         raise SFHCNNError("no spaxel has a redshift; look at the velocity map")
+    options = {**options, "distance": _distance(options["distance"], redshift)}
     correlation = noise_correlation if callable(noise_correlation) else _constant(noise_correlation)
     bands = {} if images is None else _band_maps(images, predictor.contract.bands, shape)
     grid = predictor.contract.wavelength_grid
@@ -122,6 +126,16 @@ def predict_cube(
     return maps
 
 
+def _distance(distance, redshift):
+    """One distance for all spaxels: a cosmology would take their rotation for distance."""
+    if not hasattr(distance, "luminosity_distance"):
+        return distance
+    z = float(np.nanmedian(redshift))
+    if not z > 0:
+        raise SFHCNNError(f"a cosmology gives no distance at redshift {z:g}; give distance as a length")
+    return distance.luminosity_distance(z)
+
+
 def _lowest_snr(contract, source, redshift):
     """The lowest S/N that a network was trained for, in pixels of the cube."""
     wave_aa = source.spectral_axis.to_value(u.AA, equivalencies=u.spectral())
@@ -151,13 +165,17 @@ def _constant(factor):
 def _band_maps(images, bands, shape):
     """Flux and error of each band for each spaxel, plain arrays in erg/s/cm2/Angstrom."""
     maps = {}
-    for band, (flux, error) in images.items():
+    for band, pair in images.items():
+        name = f"images[{band!r}]"
         if band not in bands:
             raise SFHCNNError(f"images has {band}; the network knows {', '.join(bands)}")
-        flux, error = (u.Quantity(part).to_value(FLUX_UNIT) for part in (flux, error))
-        if flux.shape != tuple(shape) or error.shape != tuple(shape):
-            raise SFHCNNError(f"images[{band!r}] has shape {flux.shape}, the cube's image {tuple(shape)}")
-        maps[band] = (flux, error)
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise SFHCNNError(f"{name} must be a pair of flux and error, got {type(pair).__name__}")
+        flux, error = (part.filled(np.nan) if hasattr(part, "filled") else part for part in pair)
+        for part in (flux, error):
+            if np.shape(part) != tuple(shape):
+                raise SFHCNNError(f"{name} has shape {np.shape(part)}, the cube's image {tuple(shape)}")
+        maps[band] = to_flux_density(flux, band, error, name=name)
     return maps
 
 
@@ -244,8 +262,9 @@ class _Work:
 
     def fingerprint(self):
         """What decides the numbers, so that blocks of another run are not taken for those of this one."""
-        middle = self.source.shape[0] // 2
-        arrays = [*self.source.read(0, self.source.shape[1], slice(middle, middle + 1)), self.redshifts, self.bin_id]
+        arrays = [self.redshifts, self.bin_id]
+        for plane in np.unique(np.linspace(self.planes.start, self.planes.stop - 1, _N_HASHED).astype(int)).tolist():
+            arrays += self.source.read(0, self.source.shape[1], slice(plane, plane + 1))
         arrays += [part for pair in self.bands.values() for part in pair]
         digest = hashlib.sha256()
         for array in arrays:

@@ -23,7 +23,8 @@ __all__ = ["predict_manifest"]
 _FILES = ("cube", "output", "variance", "velocity", "bins")
 _NUMBERS = ("redshift", "ebv", "calibration_error", "target_snr", "snr_cut", "noise_correlation")
 _WITH_UNIT = ("distance", "line_mask")
-_OTHERS = (*_WITH_UNIT, "medium", "binning")
+_WORDS = ("medium", "binning")
+_OTHERS = (*_NUMBERS, *_WITH_UNIT, *_WORDS)
 
 
 def predict_manifest(
@@ -71,15 +72,15 @@ def predict_manifest(
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}")
     table = QTable.read(path, format=None if path.suffix in (".ecsv", ".fits") else "ascii")
-    unknown = [name for name in table.colnames if name not in (*_FILES, *_NUMBERS, *_OTHERS)]
+    unknown = [name for name in table.colnames if name not in (*_FILES, *_OTHERS)]
     if unknown or not {"cube", "output"} <= set(table.colnames):
         raise SFHCNNError(
-            f"{path} needs the columns cube and output, and may have {', '.join((*_FILES[2:], *_NUMBERS, *_OTHERS))}; "
+            f"{path} needs the columns cube and output, and may have {', '.join((*_FILES[2:], *_OTHERS))}; "
             f"it has {', '.join(table.colnames)}"
         )
-    if len(set(table["output"])) < len(table):
+    rows = [_options(table, i, path) for i in range(len(table))]
+    if len({row["output"] for row in rows}) < len(rows):
         raise SFHCNNError(f"{path} has the same output for two cubes; give each its own")
-    rows = [_options(table, i, path.parent) for i in range(len(table))]
     every = {"overwrite": overwrite, "progress_bar": progress_bar, "scheduler": scheduler}
     done = [_predict_one(predictor, {**row, **every}) for row in rows]
     return QTable(
@@ -93,22 +94,32 @@ def predict_manifest(
     )
 
 
-def _options(table, i, folder):
+def _options(table, i, path):
     """Arguments of one row; empty ones are left out."""
-    options = {}
+    folder, options = path.parent, {}
     for name in table.colnames:
         value = table[name][i]
         if np.any(getattr(value, "mask", False)) or str(value).strip() in ("", "nan", "--"):
             continue
         if name in _FILES:
             options[name] = folder / str(value)
-        elif name in _NUMBERS:
-            options[name] = float(value)
-        elif name in _WITH_UNIT:
-            options[name] = u.Quantity(value)
-        else:
+        elif name in _WORDS:
             options[name] = str(value)
+        else:
+            try:
+                options[name] = u.Quantity(value) if name in _WITH_UNIT else _number(value)
+            except (TypeError, ValueError) as err:
+                kind = "a number with a unit" if name in _WITH_UNIT else "a number"
+                raise SFHCNNError(f"{path}, row {i + 1}: {name} must be {kind}, got {str(value)!r}") from err
+    for name in ("cube", "output"):
+        if name not in options:
+            raise SFHCNNError(f"{path}, row {i + 1} has no {name}")
     return options
+
+
+def _number(value):
+    """A number, plain or in magnitudes as E(B-V) may be."""
+    return value.to_value(u.mag) if getattr(value, "unit", None) == u.mag else float(value)
 
 
 def _predict_one(predictor, options):

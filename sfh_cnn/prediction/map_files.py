@@ -4,9 +4,11 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+from astropy import log
 
 from sfh_cnn.core import SFHCNNError, one_clear_error, to_plain
 from sfh_cnn.core.constants import C_KMS
+from sfh_cnn.spectra.conventions import LOWEST_REDSHIFT, plain_redshift
 
 __all__ = ["read_bin_map", "redshift_map"]
 
@@ -35,7 +37,7 @@ def redshift_map(redshift, velocity, shape):
     Returns
     -------
     ndarray, shape (n_y, n_x)
-        ``(1 + redshift) (1 + velocity / c) - 1``; NaN where there is no velocity.
+        ``(1 + redshift) (1 + velocity / c) - 1``; NaN where there is no velocity, or one that no galaxy has.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def redshift_map(redshift, velocity, shape):
     astropy.units.UnitTypeError
         If the velocity has no unit.
     """
-    redshift = np.asarray(getattr(redshift, "value", redshift), dtype=float)
+    redshift = plain_redshift(redshift)
     if redshift.shape not in ((), tuple(shape)):
         raise SFHCNNError(f"redshift has shape {redshift.shape}, the cube's image {tuple(shape)}; they must agree")
     if velocity is None:
@@ -55,7 +57,11 @@ def redshift_map(redshift, velocity, shape):
     velocity = to_plain(getattr(velocity, "unmasked", velocity), u.km / u.s, "velocity")
     if velocity.shape != tuple(shape):
         raise SFHCNNError(f"velocity has shape {velocity.shape}, the cube's image {tuple(shape)}; they must agree")
-    return (1 + redshift) * (1 + np.where(mask, np.nan, velocity) / C_KMS) - 1
+    redshifts = (1 + redshift) * (1 + np.where(mask, np.nan, velocity) / C_KMS) - 1
+    away = (redshifts < LOWEST_REDSHIFT) & (redshift >= LOWEST_REDSHIFT)
+    if away.any():
+        log.warning(f"velocity leads to redshifts below {LOWEST_REDSHIFT} in {away.sum()} spaxels; they are left out")
+    return np.where(away, np.nan, redshifts)
 
 
 def _velocity_image(path):

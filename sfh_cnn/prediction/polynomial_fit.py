@@ -5,13 +5,19 @@ import torch
 
 from .lines import near_lines
 
-__all__ = ["PolynomialFit"]
+__all__ = ["PolynomialFit", "valid_range"]
 
 #: Order of the polynomial by which a model may differ smoothly from the data: dust laws and flux calibration are not
 #: part of a history.
 _ORDER = 4
 #: Matrix products with a multiple of so many columns take half the time.
 _COLUMNS = 16
+
+
+def valid_range(mask):
+    """First and last valid pixel of each spectrum, (n_spec,); the outermost ones where none is valid."""
+    valid = (~mask).view(torch.uint8)
+    return valid.argmax(1), mask.shape[1] - 1 - valid.flip(1).argmax(1)
 
 
 class PolynomialFit:
@@ -60,8 +66,9 @@ class PolynomialFit:
         reduced_chi2 : Tensor, shape (n_spec,)
             Of pixels away from emission lines.
         bend : Tensor, shape (n_spec, n_wave)
-            The polynomial.
+            The polynomial; beyond the outermost valid pixels, where nothing holds it, as it is there.
         """
+        first, last = valid_range(mask)
         # Bytes convert several times faster than booleans select, and NaN under the mask must go: 0 * NaN is NaN.
         valid = (~mask).view(torch.uint8).to(flux.dtype)
         data = (flux * valid).nan_to_num_(0.0, 0.0, 0.0)
@@ -77,7 +84,8 @@ class PolynomialFit:
         matrix = matrix + ridge[:, None, None] * torch.eye(n_term)
         # The fit is in float64: S/N 200 over 3000 pixels leaves float32 few digits.
         solution = torch.linalg.solve(matrix.double(), vector.double()[..., None])[..., 0].float()
-        bend = solution @ self.polynomials
+        pixel = torch.arange(mask.shape[1]).clamp(first[:, None], last[:, None])
+        bend = (solution @ self.polynomials).gather(1, pixel)
         model *= bend
         residual = data.sub_(model)
         chi2 = torch.linalg.vecdot(weight.mul_(residual), residual) / (used.sum(1) - n_term).clamp(min=1)

@@ -173,13 +173,20 @@ class SFHPredictor:
         Raises
         ------
         SFHCNNError
-            If the result came from another network.
+            If the result came from another network, or is a stack or on other age bins: the network cannot draw
+            from those, and they store their draws.
         """
         made_by = result.meta.get("network_sha256")
         if made_by != self.sha256:
             raise SFHCNNError(
                 f"this result came from network {result.contract.name!r} ({made_by}), not from "
                 f"{self.contract.name!r} ({self.sha256})"
+            )
+        stacked = "n_stacked" in result.meta
+        if stacked or result.contract.age_edges_yr != self.contract.age_edges_yr:
+            raise SFHCNNError(
+                f"this result {'is a stack' if stacked else 'was put on other age bins'}, and the network cannot draw "
+                "from it; use it without the network, with the draws it stores"
             )
         result.engine = self.engine
         return result

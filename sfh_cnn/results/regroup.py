@@ -18,7 +18,7 @@ from .sfh_result import DRAW_BLOCK, SFHResult
 if TYPE_CHECKING:
     from sfh_cnn.core import AgeGrid
 
-__all__ = ["rebin_result", "stack_result", "summarise_draws"]
+__all__ = ["can_be_stacked", "rebin_result", "stack_result", "summarise_draws"]
 
 
 def summarise_draws(age_grid: AgeGrid, draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -82,10 +82,14 @@ def rebin_result(result, age_grid):
     return SFHResult(contract, arrays, result.meta, spectra_with_model(result), scalar=result.scalar)
 
 
+def can_be_stacked(result):
+    """Which spectra have a history, and light to weigh it with: an array of bool, (n_spec,)."""
+    return np.isfinite(result.arrays["mass_fraction"]).all(axis=1) & (result.arrays["v_flux"] > 0)
+
+
 def stack_result(result, weights=None):
     """The population of all spectra together; see `SFHResult.stack`."""
-    arrays = result.arrays
-    good = np.isfinite(arrays["mass_fraction"]).all(axis=1) & (arrays["v_flux"] > 0)
+    good = can_be_stacked(result)
     weights = np.ones(result.n_spec) if weights is None else np.asarray(weights, dtype=float)
     if weights.shape != (result.n_spec,) or not np.all(np.isfinite(weights) & (weights >= 0)):
         raise SFHCNNError(f"weights needs {result.n_spec} finite numbers that are not negative, one per spectrum")

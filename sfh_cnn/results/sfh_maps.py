@@ -11,6 +11,7 @@ import numpy as np
 from sfh_cnn.core import Flag, SFHCNNError, to_plain, to_quantity
 
 from .quantities import QUANTITIES
+from .regroup import can_be_stacked
 from .sfh_result import SFHResult
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ class SFHMaps:
         Returns
         -------
         RadialProfile
+            Without the annuli that hold no spectrum with light.
 
         Raises
         ------
@@ -258,7 +260,7 @@ class SFHMaps:
             radius = (radius.to_value(u.rad) * self._angular_distance_mpc()) << u.Mpc
         plain_step = float(to_plain(step, radius.unit, "step"))
         ring = np.floor(radius.value / plain_step).astype(int)
-        good = (self.bin_id >= 0) & np.isfinite(self.result.arrays["v_flux"])[self.bin_id]
+        good = (self.bin_id >= 0) & can_be_stacked(self.result)[self.bin_id]
         rings = np.unique(ring[good])
         stacks = [self.sum((ring == one) & good) for one in rings]
         unit = u.Quantity(step).unit
@@ -289,11 +291,20 @@ class SFHMaps:
 
     def __getitem__(self, item):
         """``maps[y, x]`` is the history of one spaxel's bin, ``maps[y0:y1, x0:x1]`` a cut-out."""
+        pair = isinstance(item, tuple) and len(item) == 2
+        if not pair or isinstance(item[0], slice) != isinstance(item[1], slice):
+            raise SFHCNNError(f"maps take two numbers, maps[y, x], or two slices, maps[y0:y1, x0:x1], got {item}")
         rows, columns = item
-        if isinstance(rows, slice) and isinstance(columns, slice):
+        n_y, n_x = self.shape
+        if isinstance(rows, slice):
+            # A WCS takes no negative numbers.
+            rows, columns = slice(*rows.indices(n_y)), slice(*columns.indices(n_x))
+            if (rows.step, columns.step) != (1, 1):
+                raise SFHCNNError(
+                    f"a cut-out takes every spaxel, for its coordinates and areas; leave out the steps, got {item}"
+                )
             wcs = None if self.wcs is None else self.wcs[rows, columns]
             return type(self)(self.result, self.bin_id[rows, columns], wcs, self.bin_size)
-        n_y, n_x = self.shape
         if not (0 <= rows < n_y and 0 <= columns < n_x):
             raise IndexError(f"spaxel ({rows}, {columns}) lies outside the map of {self.shape}")
         row = int(self.bin_id[rows, columns])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import TYPE_CHECKING, NamedTuple
 
 import astropy.units as u
@@ -357,11 +358,16 @@ class SFHResult(DerivedQuantities):
         Raises
         ------
         SFHCNNError
-            If the network is not attached and the file held no reconstruction.
+            If there are no spectra, or the network is not attached and the file held no reconstruction.
         """
+        if self.spectra is None:
+            raise SFHCNNError(
+                "the reconstruction needs the fitted spectra, and this result has none: predict with "
+                "keep_spectra=True, or for maps use sfh_cnn.prediction.attach_spectra"
+            )
         if self.engine is not None:
             model = self.engine.reconstruct(self)
-        elif self.spectra is not None and "model_flux" in self.spectra:
+        elif "model_flux" in self.spectra:
             model = {key: self.spectra[f"model_{key}"] for key in ("flux", "band_flux", "reduced_chi2")}
         else:
             raise SFHCNNError(
@@ -490,7 +496,7 @@ class SFHResult(DerivedQuantities):
         Raises
         ------
         SFHCNNError
-            If there is none or the contracts differ.
+            If there is none, the contracts differ, or only some were refined.
         """
         results = list(results)
         if not results:
@@ -498,6 +504,9 @@ class SFHResult(DerivedQuantities):
         first = results[0]
         if any(one.contract != first.contract for one in results):
             raise SFHCNNError("results come from different networks and cannot be joined")
+        # Without their draws, refined rows would be drawn from the network and no longer agree with their quantiles.
+        if len({"effective_sample_size" in one.arrays for one in results}) == 2:
+            raise SFHCNNError("only some of the results were refined; join refined results with refined ones only")
         keys = set.intersection(*(set(one.arrays) for one in results))
         arrays = {key: np.concatenate([one.arrays[key] for one in results]) for key in first.arrays if key in keys}
         spectra = None
@@ -510,7 +519,8 @@ class SFHResult(DerivedQuantities):
                 if key in keys
             }
         engine = first.engine if all(one.engine is first.engine for one in results) else None
-        return cls(first.contract, arrays, first.meta, spectra, engine)
+        meta = dict(ChainMap(*(one.meta for one in results)))  # that one of them is a stack is not forgotten
+        return cls(first.contract, arrays, meta, spectra, engine)
 
     # ---- out and in --------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from typing import TYPE_CHECKING
@@ -10,10 +9,18 @@ from typing import TYPE_CHECKING
 import astropy.units as u
 import numpy as np
 from astropy import log
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError, strip_solid_angle
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError
 
+from .conventions import (
+    LOWEST_REDSHIFT,
+    bare_flux_unit,
+    medium_of_ctype,
+    plain_redshift,
+    uncertainty_kind,
+    uncertainty_unit_error,
+    unmask,
+)
 from .resample import resample_to_grid
 from .rest_frame import to_air
 
@@ -26,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ObservedSpectra", "open_spectra", "read_spectra"]
 
-#: Most negative redshift that is a galaxy and not a mistake: -900 km/s, beyond the fastest approaching ones of Virgo.
-_MIN_REDSHIFT = -0.003
 
 #: A mask that marks more than this share of the pixels is more likely one of the other polarity.
 _SUSPECT_MASK_SHARE = 0.95
@@ -35,12 +40,11 @@ _SUSPECT_MASK_SHARE = 0.95
 #: Spectra per block, so that temporaries stay in the processor's cache.
 _BLOCK = 64
 
-#: How an array of each kind of uncertainty becomes a standard deviation, and the power that its unit is of the flux's.
-_TO_STD = {
-    StdDevUncertainty: (np.positive, 1),
-    VarianceUncertainty: (np.sqrt, 2),
-    InverseVariance: (lambda array: 1 / np.sqrt(array), -2),
-}
+#: To where spectra are filled up to the longest of a list, Angstrom: within what the law of extinction covers.
+_FILL_TO_AA = 30000.0
+
+#: How an array of each kind of uncertainty becomes a standard deviation.
+_TO_STD = {"std": np.positive, "variance": np.sqrt, "ivar": lambda array: 1 / np.sqrt(array)}
 
 
 @dataclasses.dataclass(eq=False)
@@ -165,7 +169,7 @@ def read_spectra(
         says, or a list whose members may have axes of their own. Spectral axis: wavelength, frequency, energy or
         velocity, ascending or descending. Flux: any flux density, also per spaxel or per square arcsecond.
     uncertainty : NDUncertainty, Quantity or array, or a list of them for a list of spectra, optional
-        Replaces the spectrum's own. An array or Quantity is a standard deviation.
+        Replaces the spectrum's own. An array or Quantity is a standard deviation, in any unit of flux density.
     mask : array of bool, or a list of them for a list of spectra, optional
         True marks bad pixels, as in astropy. Replaces the spectrum's own.
     redshift : float or array, shape (n_spec,), optional
@@ -184,7 +188,7 @@ def read_spectra(
         If the class is foreign, there are more than two axes, the redshift is missing or below -0.003, the spectral
         axis is not monotonic, or shapes do not fit.
     astropy.units.UnitConversionError
-        If the flux is not a flux density.
+        If the flux is not a flux density, or the unit of the uncertainty does not belong to it.
 
     Examples
     --------
@@ -300,13 +304,13 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
             raise SFHCNNError(f"{name} must be real numbers, got {array.dtype}")
         return np.atleast_2d(np.moveaxis(array, axis, -1))[:, order]
 
-    unit, per = strip_solid_angle(spectrum.flux.unit)
+    unit, per = bare_flux_unit(spectrum.flux.unit)
     relative = unit.is_equivalent(u.dimensionless_unscaled)
     wave_aa = wave_aa[order]
     scale = unit.to(u.dimensionless_unscaled) if relative else _flux_scale(unit, wave_aa)
-    values, masked = _unmask(spectrum.flux.value)
+    values, masked = unmask(spectrum.flux.value)
     uncertainty = spectrum.uncertainty if uncertainty is None else uncertainty
-    array, to_std, factor = _uncertainty(uncertainty, spectrum.flux.unit)
+    array, to_std, factor = _uncertainty(uncertainty, spectrum.flux.unit, wave_aa)
     mask = spectrum.mask if mask is None else mask
     if mask is not None:
         mask = np.asarray(mask)
@@ -335,12 +339,6 @@ def _open_one(spectrum, uncertainty, mask, redshift, medium):
         relative,
         per,
     )
-
-
-def _unmask(array):
-    """The values of a plain, numpy.ma or astropy Masked array, and its mask or None."""
-    mask = getattr(array, "mask", None)
-    return np.asarray(getattr(array, "unmasked", array)), None if mask is None else np.asarray(mask, dtype=bool)
 
 
 def _scaled(rows, bad, scale, to_std=None):
@@ -390,25 +388,33 @@ def _flux_scale(unit, wave_aa):
         ) from err
 
 
-def _uncertainty(uncertainty, flux_unit):
+def _uncertainty(uncertainty, flux_unit, wave_aa):
     """An array, the function that makes it standard deviations, and the factor to the unit of the flux; or Nones."""
     if uncertainty is None:
         return None, None, None
-    if isinstance(uncertainty, tuple(_TO_STD)):
-        to_std, power = _TO_STD[type(uncertainty)]
+    kind, power = "std", 1
+    if hasattr(uncertainty, "uncertainty_type"):
+        kind, power = uncertainty_kind(uncertainty)
         array, unit = uncertainty.array, uncertainty.unit
-    elif hasattr(uncertainty, "uncertainty_type"):
-        raise SFHCNNError(
-            f"uncertainty of type {uncertainty.uncertainty_type!r} is not understood; give a StdDevUncertainty, "
-            "VarianceUncertainty or InverseVariance"
-        )
     else:
-        (to_std, power), unit = _TO_STD[StdDevUncertainty], getattr(uncertainty, "unit", None)
+        unit = getattr(uncertainty, "unit", None)
         array = uncertainty if unit is None else uncertainty.value
-    array, masked = _unmask(array)
+    array, masked = unmask(array)
     if masked is not None:
         array = np.where(masked, np.nan, array)
-    return array, to_std, 1.0 if unit is None else (unit ** (1 / power)).to(flux_unit)
+    return array, _TO_STD[kind], 1.0 if unit is None else _std_factor(unit, power, flux_unit, wave_aa)
+
+
+def _std_factor(unit, power, flux_unit, wave_aa):
+    """From the unit of an uncertainty to that of the flux, one or one per pixel."""
+    if not isinstance(unit, u.FunctionUnitBase):
+        std_unit = unit ** (1 / power)
+        if std_unit.is_equivalent(flux_unit):
+            return std_unit.to(flux_unit)
+        density = u.spectral_density(wave_aa * u.AA)
+        if std_unit.is_equivalent(flux_unit, density):
+            return std_unit.to(flux_unit, np.ones_like(wave_aa), density)
+    raise uncertainty_unit_error("uncertainty", unit, flux_unit, power)
 
 
 def _meta(spectrum):
@@ -434,9 +440,8 @@ def _find_medium(spectrum):
         return "vacuum" if meta["vacuum"] else "air"
     wcs_types = list(getattr(getattr(spectrum.wcs, "wcs", None), "ctype", []))
     for ctype in [*wcs_types, *(meta.get(f"ctype{i}", "") for i in (1, 2, 3))]:
-        kind = str(ctype).strip().upper()[:4]
-        if kind in ("AWAV", "WAVE"):
-            return "air" if kind == "AWAV" else "vacuum"
+        if (medium := medium_of_ctype(ctype)) is not None:
+            return medium
     _tell_default_medium()
     return "air"
 
@@ -446,23 +451,11 @@ def _tell_default_medium():
     log.info("no word on whether the wavelengths are in air or vacuum: air is taken; set medium= (--medium)")
 
 
-def _plain_redshift(redshift):
-    unit = getattr(redshift, "unit", None)
-    if unit is not None and unit.is_equivalent(u.km / u.s):
-        raise SFHCNNError("redshift is a velocity; give the redshift itself (v / c for an optical velocity)")
-    with contextlib.suppress(TypeError, ValueError):
-        value, masked = _unmask(getattr(redshift, "value", redshift))
-        if not np.iscomplexobj(value):
-            value = value.astype(float)
-            return value if masked is None else np.where(masked, np.nan, value)
-    raise SFHCNNError(f"redshift must be a number, or one for each spectrum, got {redshift!r}")
-
-
 def _find_redshift(spectrum, redshift, n_spec):
     """Redshift of each spectrum, from the argument, the spectrum or its metadata."""
     if redshift is None:
         # specutils says 0 where nobody set a redshift: that cannot be told from a measured 0.
-        own = _plain_redshift(0.0 if spectrum.redshift is None else spectrum.redshift)
+        own = plain_redshift(0.0 if spectrum.redshift is None else spectrum.redshift)
         redshift = own if np.any(own != 0) else _meta(spectrum).get("redshift")
     if redshift is None:
         raise SFHCNNError(
@@ -473,12 +466,12 @@ def _find_redshift(spectrum, redshift, n_spec):
 
 
 def _checked_redshift(redshift, n_spec):
-    redshift = _plain_redshift(redshift)
+    redshift = plain_redshift(redshift)
     if redshift.shape not in ((), (1,), (n_spec,)):
         raise SFHCNNError(f"redshift has shape {redshift.shape} for {n_spec} spectra; give one number or {n_spec}")
-    if np.any(redshift < _MIN_REDSHIFT):
+    if np.any(redshift < LOWEST_REDSHIFT):
         raise SFHCNNError(
-            f"redshift {np.nanmin(redshift):g} is below {_MIN_REDSHIFT}; give the redshift of the galaxy, not km/s"
+            f"redshift {np.nanmin(redshift):g} is below {LOWEST_REDSHIFT}; give the redshift of the galaxy, not km/s"
         )
     return redshift
 
@@ -526,6 +519,12 @@ def _stack(parts):
 
 
 def _extend(wave_aa, n_wave):
-    """Continue an axis with its last step."""
-    more = np.arange(1, n_wave - len(wave_aa) + 1)
-    return np.concatenate([wave_aa, wave_aa[-1] + more * (wave_aa[-1] - wave_aa[-2])])
+    """Continue an axis: by one pixel of its last step, which leaves its edges, and then no further than it must.
+
+    Fine steps among the pixels of a network would make large matrices.
+    """
+    n_more = n_wave - len(wave_aa)
+    step = wave_aa[-1] - wave_aa[-2]
+    first = wave_aa[-1] + step
+    finer = max(min(step, (_FILL_TO_AA - first) / max(n_more, 1)), 1e-6 * first)
+    return np.concatenate([wave_aa, first + finer * np.arange(n_more)])

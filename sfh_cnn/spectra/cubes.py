@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import VarianceUncertainty
 
-from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit, strip_solid_angle
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, one_clear_error, parse_flux_unit
 
+from .conventions import (
+    bare_flux_unit,
+    celestial_part,
+    header_wavelengths,
+    medium_of_ctype,
+    per_spaxel,
+    uncertainty_kind,
+    uncertainty_unit_error,
+    unmask,
+)
 from .plain import PlainSpectrum
 from .rest_frame import to_air
 
@@ -29,8 +39,13 @@ _CALIFA_UNIT = "1e-16 erg / (s cm2 Angstrom)"
 
 #: How stored uncertainties become variances.
 _TO_VARIANCE = {"variance": np.positive, "ivar": np.reciprocal, "std": np.square}
-#: The kind that each class of uncertainty is, and the power of the unit of the flux that it is in.
-_KINDS = {VarianceUncertainty: ("variance", 2), InverseVariance: ("ivar", -2), StdDevUncertainty: ("std", 1)}
+#: Planes that are converted at a time, in double precision.
+_BLOCK = 16
+
+#: A unit larger than this, in erg/s/cm2/Angstrom, leaves squares of errors that float32 does not hold.
+_LARGE_UNIT = 1e-10
+#: About the error of a pixel, in the same.
+_SMALL_FLUX = 1e-20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +107,10 @@ class _HeldPlanes:
         if hasattr(part, "compute"):
             # In this process: a worker of a cluster that waits for the cluster would wait for itself.
             part = part.compute(scheduler="threads")
-        part = np.transpose(np.asarray(part), self.order)
+        part, masked = unmask(part)
+        if masked is not None:  # integers become floats; in a mask, NaN is not 0 and so is bad
+            part = np.where(masked, np.nan, part)
+        part = np.transpose(part, self.order)
         return part.astype(part.dtype.newbyteorder("="), copy=False)
 
 
@@ -109,7 +127,7 @@ class _SpectralCubePlanes:
     def read(self, planes, y0, y1):
         values = self.cube.filled_data[planes, y0:y1, :]
         values = values.compute(scheduler="threads") if hasattr(values, "compute") else values
-        return np.asarray(getattr(values, "value", values)).astype(np.float32, copy=False)
+        return np.asarray(getattr(values, "value", values))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,7 +141,7 @@ class Cube:
     spectral_axis : `~astropy.units.Quantity`, shape (n_wave,)
         Observed wavelengths, as stored.
     unit : `~astropy.units.Unit`
-        Of the flux; of one spaxel, if it was a surface brightness and the WCS is known.
+        Of the flux as it is read; of one spaxel, if it was a surface brightness and the WCS is known.
     wcs : `~astropy.wcs.WCS` or None
         Celestial coordinates.
     noise : object or None
@@ -131,7 +149,7 @@ class Cube:
     noise_kind : {"variance", "ivar", "std"}
         What ``noise`` is.
     noise_factor : float
-        Brings it to the unit of the flux (to the power of its kind).
+        Brings it to the unit of the stored flux (to the power of its kind).
     bad : object or None
         Planes of a mask; not 0 is bad.
     bad_bits : int or None
@@ -142,6 +160,10 @@ class Cube:
         What the cube itself says.
     name : str
         For messages and the record.
+    stored_unit : `~astropy.units.Unit` or None
+        Of the flux as it is stored, if that is another.
+    flux_factor : float
+        Power of two that brings stored flux to ``unit``.
 
     Raises
     ------
@@ -161,6 +183,8 @@ class Cube:
     medium: str | None = None
     redshift: float | None = None
     name: str = "cube"
+    stored_unit: u.UnitBase | None = None
+    flux_factor: float = 1.0
 
     def __post_init__(self):
         for part, label in ((self.noise, "uncertainty"), (self.bad, "mask")):
@@ -212,20 +236,16 @@ class Cube:
         bad : ndarray of bool, same shape
             Masked, or not finite, or with a variance that is not positive and finite.
         """
-        flux = self._flat(self.flux, planes, y0, y1)
+        flux = _flat(self.flux.read(planes, y0, y1), self.flux_factor)
         bad = ~np.isfinite(flux)
         if self.bad is not None:
             marked = self.bad.read(planes, y0, y1).reshape(bad.shape)
             bad |= marked != 0 if self.bad_bits is None else (marked & self.bad_bits) != 0
         variance = None
         if self.noise is not None:
-            variance = self._flat(self.noise, planes, y0, y1)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                if self.noise_factor != 1:
-                    variance *= np.float32(self.noise_factor)
-                if self.noise_kind != "variance":
-                    variance = _TO_VARIANCE[self.noise_kind](variance)
-                bad |= ~((variance > 0) & (variance < np.inf))
+            stored = self.noise.read(planes, y0, y1)
+            variance = _flat(stored, self.noise_factor, _TO_VARIANCE[self.noise_kind], self.flux_factor**2)
+            bad |= ~((variance > 0) & (variance < np.inf))
         return flux, variance, bad
 
     def spectra(
@@ -261,12 +281,22 @@ class Cube:
             spectral_axis_index=1,
         )
 
-    def _flat(self, part, planes, y0, y1):
-        values = part.read(planes, y0, y1)
-        values = values.reshape(values.shape[0], -1)
-        if values.dtype == np.float32:
-            return values
-        return values.astype(np.float32)
+
+def _flat(values, factor, convert=np.positive, factor_after=1.0):
+    """Planes as float32, (n_planes, n_spaxel), multiplied, converted and multiplied again.
+
+    In double precision: the inverse variance of an error of 1e-20 is 1e40, which float32 does not hold. Never in place,
+    for the planes may be those of the user.
+    """
+    values = values.reshape(values.shape[0], -1)
+    if values.dtype == np.float32 and factor == factor_after == 1 and convert is np.positive:
+        return values
+    out = np.empty(values.shape, dtype=np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of bad pixels
+        for start in range(0, len(out), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            out[block] = convert(values[block].astype(float) * factor) * factor_after
+    return out
 
 
 def open_cube(cube: Any, variance: Any = None, mask: np.ndarray | None = None) -> Cube:
@@ -281,7 +311,7 @@ def open_cube(cube: Any, variance: Any = None, mask: np.ndarray | None = None) -
         `~astropy.wcs.WCS` of three axes, which must say what the wavelengths are. Compressed files are read whole.
     variance : as ``cube``, Quantity or ndarray, optional
         Replaces the cube's own; an array is in the square of the unit of the flux. Of a file, ``STAT`` or the first
-        image of three axes.
+        image of three axes. An uncertainty of astropy is what its class says.
     mask : ndarray of bool, shape (n_wave, n_y, n_x), optional
         True marks bad pixels; replaces the cube's own.
 
@@ -295,6 +325,8 @@ def open_cube(cube: Any, variance: Any = None, mask: np.ndarray | None = None) -
         If there is no such file.
     SFHCNNError
         If there is no cube in it, the unit is missing, or the class is foreign.
+    astropy.units.UnitConversionError
+        If the flux is in magnitudes, or the unit of a variance does not belong to it.
     """
     if isinstance(cube, Cube):
         opened = cube
@@ -312,9 +344,7 @@ def open_cube(cube: Any, variance: Any = None, mask: np.ndarray | None = None) -
             f"{type(cube).__name__}"
         )
     if variance is not None:
-        planes, unit = _variance_planes(variance)
-        factor = 1.0 if unit is None else _variance_factor(unit, opened.unit)
-        opened = dataclasses.replace(opened, noise=planes, noise_kind="variance", noise_factor=factor)
+        opened = _with_variance(opened, variance)
     if mask is not None:
         opened = dataclasses.replace(opened, bad=_HeldPlanes(np.asarray(mask, dtype=bool)), bad_bits=None)
     return opened
@@ -346,18 +376,19 @@ def _open_file(path):
         text = header.get("BUNIT") or primary.get("BUNIT") or (_CALIFA_UNIT if kind == "std" else None)
         if text is None:
             raise SFHCNNError(f"{path} has no BUNIT; add it, such as '1e-20 erg / (s cm2 Angstrom)'")
-        wcs = _celestial(WCS(header, naxis=2))
-        axis = u.Quantity(hdus["WAVE"].data, u.AA) if kind == "ivar" and "WAVE" in hdus else _axis(header)
+        wcs = celestial_part(WCS(header, naxis=2))
+        in_table = kind == "ivar" and "WAVE" in hdus
+        axis = u.Quantity(hdus["WAVE"].data, u.AA) if in_table else header_wavelengths(header, 3)
         return Cube(
             flux=_planes(hdu, path),
             spectral_axis=axis,
-            unit=_per_spaxel(parse_flux_unit(text), wcs),
+            **_units(parse_flux_unit(text), wcs),
             wcs=wcs,
             noise=_planes(hdus[noise], path) if noise in hdus else None,
             noise_kind=kind or "variance",
             bad=_planes(hdus[bad], path) if bad in hdus else None,
             bad_bits=bits,
-            medium="vacuum" if kind == "ivar" else _medium(header),
+            medium="vacuum" if kind == "ivar" else _medium(header.get("CTYPE3")),
             name=path.name,
         )
 
@@ -392,43 +423,23 @@ def _starts_like_fits(path):
         return stream.read(6) == b"SIMPLE"
 
 
-def _axis(header):
-    """Wavelengths of the third axis; linear ones also where CTYPE3 is no name that FITS knows."""
-    from astropy.wcs import WCS
-
-    kind = str(header.get("CTYPE3", "")).strip().upper()
-    if kind[:4] in ("AWAV", "WAVE", "FREQ") and kind != "WAVELENGTH":
-        return _wcs_wavelengths(WCS(header), header["NAXIS3"])
-    step = header.get("CD3_3", header.get("CDELT3"))
-    if step is None or "CRVAL3" not in header:
-        raise SFHCNNError("the cube's header does not say its wavelengths (CRVAL3, CDELT3 or CD3_3)")
-    index = np.arange(header["NAXIS3"]) + 1 - header.get("CRPIX3", 1)
-    return u.Quantity((header["CRVAL3"] + index * step) * u.Unit(header.get("CUNIT3") or "Angstrom"), u.AA)
+def _medium(ctype):
+    return medium_of_ctype(ctype) or "air"
 
 
-def _wcs_wavelengths(wcs, n_wave):
-    return u.Quantity(wcs.spectral.pixel_to_world(np.arange(n_wave)).to(u.AA))
+def _units(stored, wcs):
+    """The units of a cube as its keywords.
 
-
-def _medium(header):
-    kind = str(header.get("CTYPE3", "")).strip().upper()
-    if kind == "WAVELENGTH" or not kind:
-        return "air"
-    return {"AWAV": "air", "WAVE": "vacuum", "FREQ": "vacuum"}.get(kind[:4], "air")
-
-
-def _celestial(wcs):
-    wcs = None if wcs is None else wcs.celestial
-    return wcs if wcs is not None and wcs.naxis == 2 else None
-
-
-def _per_spaxel(unit, wcs):
-    """The unit of a spaxel's flux, where it was one of surface brightness and the area of a spaxel is known."""
-    bare, per = strip_solid_angle(unit)
-    angle = u.Unit(per) if per else None
-    if angle is None or wcs is None or not angle.is_equivalent(u.sr):
-        return unit
-    return u.Unit(bare * wcs.proj_plane_pixel_area().to_value(angle))
+    Where the unit is so large that squares of errors would leave float32, as in plain erg/s/cm2/Angstrom, the flux is
+    read in a smaller one. A power of two changes no digit.
+    """
+    unit, factor = per_spaxel(stored, wcs), 1.0
+    bare, _ = bare_flux_unit(unit)
+    density = u.spectral_density(5500 * u.AA)
+    if bare.is_equivalent(FLUX_UNIT, density) and (size := bare.to(FLUX_UNIT, equivalencies=density)) > _LARGE_UNIT:
+        factor = 2.0 ** round(math.log2(size / _SMALL_FLUX))
+        unit = u.Unit(unit / factor)
+    return {"unit": unit, "stored_unit": stored, "flux_factor": factor}
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------
@@ -438,16 +449,16 @@ def _open_spectral_cube(cube):
     spectral = cube
     if not cube.spectral_axis.unit.is_equivalent(u.AA):
         spectral = cube.with_spectral_unit(u.AA, velocity_convention="optical")
-    wcs = _celestial(cube.wcs)
+    wcs = celestial_part(cube.wcs)
     unit = cube.unit
     if unit.is_equivalent(u.dimensionless_unscaled) and cube.header.get("BUNIT"):
         unit = parse_flux_unit(cube.header["BUNIT"])  # spectral-cube does not know the spelling of MUSE
     return Cube(
         flux=_SpectralCubePlanes(cube),
         spectral_axis=u.Quantity(spectral.spectral_axis, u.AA),
-        unit=_per_spaxel(unit, wcs),
+        **_units(unit, wcs),
         wcs=wcs,
-        medium=_medium({"CTYPE3": spectral.wcs.wcs.ctype[2]}),
+        medium=_medium(spectral.wcs.wcs.ctype[2]),
         name=str(cube.header.get("OBJECT", "cube")),
     )
 
@@ -461,29 +472,23 @@ def _open_spectrum(spectrum):
     if wcs is not None and wcs.naxis == 3 and min(wcs.wcs.lng, wcs.wcs.lat) >= 0:
         # The axes of an array count backwards from those of its WCS.
         order = (wave, 2 - wcs.wcs.lat, 2 - wcs.wcs.lng)
-    sky = _celestial(wcs) if wcs is not None and wcs.has_celestial else None
+    sky = celestial_part(wcs)
     header = (spectrum.meta or {}).get("header") or {}
     medium = (spectrum.meta or {}).get("medium")
     if medium is None:
-        kinds = [str(kind)[:4] for kind in ([] if wcs is None else wcs.wcs.ctype)]
-        kinds += [str(header.get(f"CTYPE{i}", ""))[:4] for i in (1, 2, 3)]
-        medium = next(({"AWAV": "air", "WAVE": "vacuum"}[kind] for kind in kinds if kind in ("AWAV", "WAVE")), None)
+        kinds = [] if wcs is None else list(wcs.wcs.ctype)
+        kinds += [header.get(f"CTYPE{i}") for i in (1, 2, 3)]
+        medium = next(filter(None, map(medium_of_ctype, kinds)), None)
     noise, kind, factor = None, "variance", 1.0
     if spectrum.uncertainty is not None:
-        if type(spectrum.uncertainty) not in _KINDS:
-            raise SFHCNNError(
-                f"uncertainty of type {type(spectrum.uncertainty).__name__} is not understood; give a "
-                "StdDevUncertainty, VarianceUncertainty or InverseVariance"
-            )
-        kind, power = _KINDS[type(spectrum.uncertainty)]
+        kind, power = uncertainty_kind(spectrum.uncertainty)
         noise = _HeldPlanes(spectrum.uncertainty.array, order)
-        if spectrum.uncertainty.unit is not None:
-            factor = spectrum.uncertainty.unit.to(spectrum.flux.unit**power)
+        factor = _noise_factor(spectrum.uncertainty.unit, power, [spectrum.flux.unit])
     redshift = getattr(spectrum.redshift, "value", spectrum.redshift)
     return Cube(
         flux=_HeldPlanes(spectrum.flux.value, order),
         spectral_axis=u.Quantity(spectrum.wavelength, u.AA),
-        unit=_per_spaxel(spectrum.flux.unit, sky),
+        **_units(spectrum.flux.unit, sky),
         wcs=sky,
         noise=noise,
         noise_kind=kind,
@@ -501,45 +506,72 @@ def _open_array(flux, header):
     if getattr(flux, "ndim", None) != 3:
         raise SFHCNNError(f"a cube has three axes (n_wave, n_y, n_x), got shape {np.shape(flux)}")
     if isinstance(header, WCS):
-        kinds = [str(kind)[:4] for kind in header.wcs.ctype]
-        axis = _wcs_wavelengths(header, flux.shape[0])
-        wcs, medium = header.celestial, _medium({"CTYPE3": kinds[2]})
+        wcs, medium = header, _medium(header.wcs.ctype[2])
+        axis = u.Quantity(header.spectral.pixel_to_world(np.arange(flux.shape[0])).to(u.AA))
     else:
         header = {**dict(header), "NAXIS3": flux.shape[0]}
-        wcs, axis, medium = WCS(header, naxis=2).celestial, _axis(header), _medium(header)
-    wcs = wcs if wcs.naxis == 2 else None
+        wcs, axis, medium = WCS(header, naxis=2), header_wavelengths(header, 3), _medium(header.get("CTYPE3"))
+    wcs = celestial_part(wcs)
     return Cube(
         flux=_HeldPlanes(getattr(flux, "value", flux)),
         spectral_axis=axis,
-        unit=_per_spaxel(getattr(flux, "unit", u.dimensionless_unscaled), wcs),
+        **_units(getattr(flux, "unit", u.dimensionless_unscaled), wcs),
         wcs=wcs,
         medium=medium,
     )
 
 
-def _variance_factor(unit, flux_unit):
-    try:
-        return unit.to(flux_unit**2)
-    except u.UnitConversionError as err:
-        raise u.UnitConversionError(f"variance is in {unit}; the square of the flux's unit is {flux_unit**2}") from err
+# ---- variances -------------------------------------------------------------------------------------------------
 
 
-def _variance_planes(variance):
-    """Planes of a variance, and its unit or None for the square of the unit of the flux."""
+def _with_variance(cube, variance):
+    """A cube with another uncertainty."""
+    # BUNIT of STAT is often wrong in files of MUSE; it is the square of that of DATA.
+    kind, power, unit = "variance", 2, None
     if isinstance(variance, Cube):
-        return variance.flux, None
-    if isinstance(variance, (str, Path)):
-        from astropy.io import fits
+        planes = variance.flux
+    elif isinstance(variance, (str, Path)):
+        planes = _variance_file(Path(variance))
+    elif hasattr(variance, "filled_data"):
+        planes = _SpectralCubePlanes(variance)
+    elif hasattr(variance, "spectral_axis") and hasattr(variance, "flux"):
+        opened = _open_spectrum(variance)
+        planes, unit = opened.flux, opened.stored_unit
+    else:
+        if hasattr(variance, "uncertainty_type"):
+            kind, power = uncertainty_kind(variance)
+            array, unit = variance.array, variance.unit
+        else:
+            array = variance[0] if isinstance(variance, tuple) and len(variance) == 2 else variance
+            array, unit = getattr(array, "value", array), getattr(array, "unit", None)
+        if getattr(array, "ndim", None) != 3:
+            raise SFHCNNError(
+                f"variance must be a cube of three axes {cube.shape}, got {type(variance).__name__} of shape "
+                f"{np.shape(array)}"
+            )
+        planes = _HeldPlanes(array)
+    stored = cube.unit if cube.stored_unit is None else cube.stored_unit
+    factor = _noise_factor(unit, power, [stored, per_spaxel(stored, cube.wcs)], "variance")
+    return dataclasses.replace(cube, noise=planes, noise_kind=kind, noise_factor=factor)
 
-        path = Path(variance)
-        if not path.is_file():
-            raise FileNotFoundError(f"no variance cube at {path}")
-        with one_clear_error(path, "no FITS file of a cube"), fits.open(path, memmap=False) as hdus:
-            hdu = hdus["STAT"] if "STAT" in hdus else next((hdu for hdu in hdus if _is_cube(hdu)), None)
-            if hdu is None:
-                raise SFHCNNError(f"{path} holds no cube of variances")
-            return _planes(hdu, path), None
-    if hasattr(variance, "filled_data"):
-        # BUNIT of STAT is often wrong in files of MUSE; it is the square of that of DATA.
-        return _SpectralCubePlanes(variance), None
-    return _HeldPlanes(getattr(variance, "value", variance)), getattr(variance, "unit", None)
+
+def _noise_factor(unit, power, flux_units, name="uncertainty"):
+    """From a unit to a power of that of the flux, in any of the units that this may have."""
+    if unit is None:
+        return 1.0
+    for flux_unit in flux_units:
+        if not isinstance(unit, u.FunctionUnitBase) and unit.is_equivalent(flux_unit**power):
+            return unit.to(flux_unit**power)
+    raise uncertainty_unit_error(name, unit, flux_units[0], power)
+
+
+def _variance_file(path):
+    from astropy.io import fits
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no variance cube at {path}")
+    with one_clear_error(path, "no FITS file of a cube"), fits.open(path, memmap=False) as hdus:
+        hdu = hdus["STAT"] if "STAT" in hdus else next((hdu for hdu in hdus if _is_cube(hdu)), None)
+        if hdu is None:
+            raise SFHCNNError(f"{path} holds no cube of variances")
+        return _planes(hdu, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 
 from sfh_cnn.core import SFHCNNError, one_clear_error, parse_flux_unit
 
+from .conventions import bare_flux_unit, header_wavelengths, medium_of_ctype
 from .plain import PlainSpectrum
 
 if TYPE_CHECKING:
@@ -152,7 +154,6 @@ def _start(path):
 
 def _read_fits(path, mapped):
     from astropy.io import fits
-    from astropy.table import QTable
 
     with fits.open(path) as hdus:
         kinds = [_names(hdu) for hdu in hdus]
@@ -174,7 +175,7 @@ def _read_fits(path, mapped):
                     if not spectrum.mask.any():
                         spectrum.mask = None  # nor need anybody look at it again
                     return spectrum
-                table = QTable.read(hdus[i])
+                table = _read_table(hdus[i])
                 # Spectra of the ESO archive are one row of arrays.
                 row = 0 if len(table) == 1 else slice(None)
                 columns = {name: table[name][row] for name in table.colnames}
@@ -189,7 +190,7 @@ def _mapped(path, hdu):
     has; where values are what is stored, no more and no less, the stored ones then take the place of that row.
     """
     from astropy.io import fits
-    from astropy.table import Column, QTable
+    from astropy.table import Column
 
     if not isinstance(hdu, fits.BinTableHDU) or _start(path) != _PLAIN_FITS:
         return None
@@ -201,7 +202,7 @@ def _mapped(path, hdu):
     header["NAXIS2"] = 1
     one_row = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + rows[:1].tobytes())
     # NaN is a bad pixel to whoever looks at it, without a mask of the whole column.
-    first = QTable.read(one_row, mask_invalid=False)
+    first = _read_table(one_row, mask_invalid=False)
     columns = {}
     for name in first.colnames:
         if name.lower() not in _KNOWN:
@@ -222,6 +223,15 @@ def _mapped(path, hdu):
     return columns, first.meta
 
 
+def _read_table(*args, **kwargs):
+    """`QTable.read`, without its warnings of units that it does not know: `_bare` reads more of them, or refuses."""
+    from astropy.table import QTable
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", u.UnitsWarning)
+        return QTable.read(*args, **kwargs)
+
+
 def _names(hdu):
     """Columns of a table in lower case; none of anything else."""
     return {name.lower() for name in getattr(getattr(hdu, "columns", None), "names", ())}
@@ -229,16 +239,15 @@ def _names(hdu):
 
 def _read_text(path):
     from astropy.io import ascii as astropy_ascii
-    from astropy.table import QTable
 
     with open(path, "rb") as stream:
         is_ecsv = stream.read(7) == b"# %ECSV"
     try:
         if is_ecsv:
             lines = path.read_text(encoding="utf-8").replace(*_AS_QUANTITY).splitlines()
-            table = QTable.read(lines, format="ascii.ecsv")
+            table = _read_table(lines, format="ascii.ecsv")
         else:
-            table = QTable.read(path, format="ascii")
+            table = _read_table(path, format="ascii")
     except (astropy_ascii.InconsistentTableError, ValueError) as err:
         raise SFHCNNError(
             f"{path} is no spectrum that is understood ({str(err).strip().splitlines()[0]}); give a FITS file, or a "
@@ -267,24 +276,21 @@ def _read_sdss(hdus, coadd):
 
 
 def _read_muse_spectrum(path, hdus):
-    from astropy.wcs import WCS
-
     header = hdus["DATA"].header
     if "BUNIT" not in header:
         raise SFHCNNError(f"{path} has no BUNIT; add it to DATA, such as '1e-20 erg / (s cm2 Angstrom)'")
     unit = parse_flux_unit(header["BUNIT"])
     flux = np.array(hdus["DATA"].data, dtype=float)
-    axis = WCS(header).spectral.pixel_to_world(np.arange(len(flux)))
     mask = ~np.isfinite(flux)
     if "DQ" in hdus:
         mask |= hdus["DQ"].data != 0
     variance = np.array(hdus["STAT"].data, dtype=float) if "STAT" in hdus else None
     return PlainSpectrum(
-        spectral_axis=u.Quantity(axis, u.AA),
+        spectral_axis=header_wavelengths(header, 1),
         flux=flux * unit,
         uncertainty=None if variance is None else VarianceUncertainty(variance, unit=unit**2),
         mask=mask,
-        meta={"header": header},
+        meta={"header": header, "medium": medium_of_ctype(header.get("CTYPE1")) or "air"},
     )
 
 
@@ -301,6 +307,7 @@ def _from_table(table, header, path):
     if getattr(wavelength, "unit", None) is None:
         raise SFHCNNError(f"the wavelengths in {path} have no unit; give them one, such as Angstrom (ECSV keeps units)")
     flux, bad = _bare(columns[find(_FLUX, required=True)])
+    bare_flux_unit(flux.unit)  # refuses magnitudes, which no Spectrum of specutils can hold either
     uncertainty = None
     if (name := find(_UNCERTAINTY)) is not None:
         values, bad_error = _bare(columns[name])
@@ -330,6 +337,8 @@ def _bare(column):
     values = getattr(column, "unmasked", column)
     if not isinstance(values, u.Quantity):
         values = np.ma.getdata(values) << u.dimensionless_unscaled
+    if isinstance(values.unit, u.UnrecognizedUnit):
+        values = values.value << parse_flux_unit(values.unit.name)
     return values, mask
 
 

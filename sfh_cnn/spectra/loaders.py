@@ -10,6 +10,8 @@ from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 
 from sfh_cnn.core import SFHCNNError, footprint, one_clear_error, parse_flux_unit, split_shapes
 
+from .conventions import celestial_part, medium_of_ctype, per_spaxel, unmask
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -34,7 +36,7 @@ def read_muse_cube(path: Any) -> Spectrum:
     -------
     `~specutils.Spectrum`
         Three axes, wavelength first, with variance, mask (True is bad) and WCS; ``meta["header"]`` is that of
-        ``DATA``, ``meta["medium"]`` says air or vacuum as ``CTYPE3`` does.
+        ``DATA``, ``meta["medium"]`` says air or vacuum as ``CTYPE3`` does; ``LINEAR`` and ``WAVELENGTH`` are air.
 
     Raises
     ------
@@ -62,12 +64,15 @@ def read_muse_cube(path: Any) -> Spectrum:
         variance = np.array(hdus["STAT"].data, dtype=np.float32) if "STAT" in hdus else None
         if "DQ" in hdus:
             bad |= hdus["DQ"].data != 0
-    medium = "air" if str(header.get("CTYPE3", "AWAV")).startswith("AWAV") else "vacuum"
+    axes, medium = header, medium_of_ctype(header.get("CTYPE3"))
+    if medium is None:  # LINEAR or WAVELENGTH of mpdaf, which are no wavelengths to a WCS
+        axes, medium = header.copy(), "air"
+        axes["CTYPE3"], axes["CUNIT3"] = "AWAV", header.get("CUNIT3") or "Angstrom"
     return Spectrum(
         flux=u.Quantity(data, parse_flux_unit(bunit), copy=False, dtype=np.float32),
         uncertainty=None if variance is None else VarianceUncertainty(variance, copy=False),
         mask=bad,
-        wcs=WCS(header),
+        wcs=WCS(axes),
         meta={"header": header, "medium": medium},
     )
 
@@ -92,9 +97,9 @@ def extract_aperture(
     Returns
     -------
     `~specutils.Spectrum`
-        One axis in Angstrom, with standard deviation and mask. Where a spaxel is bad at some wavelength, the sum of
-        the others is scaled up by its share of the aperture's light; where more than half of the light is lost, the
-        pixel is masked.
+        One axis in Angstrom, with standard deviation and mask; a flux density also where the cube has surface
+        brightness, if it has celestial coordinates. Where a spaxel is bad at some wavelength, the sum of the others is
+        scaled up by its share of the aperture's light; where more than half of the light is lost, the pixel is masked.
 
     Raises
     ------
@@ -106,13 +111,17 @@ def extract_aperture(
     if cube.flux.ndim != 3 or cube.spectral_axis_index != 0:
         raise SFHCNNError(f"cube needs the axes (wave, y, x), got shape {cube.flux.shape}")
     y, x, weight = _aperture_spaxels(aperture, cube)
-    flux = cube.flux.value[:, y, x].astype(float)
+    flux, masked = unmask(cube.flux.value[:, y, x].astype(float))
     bad = ~np.isfinite(flux)
+    if masked is not None:
+        bad |= masked
     if cube.mask is not None:
         bad |= cube.mask[:, y, x] != 0
     error = None
     if cube.uncertainty is not None:
-        variance = cube.uncertainty.represent_as(VarianceUncertainty).array[:, y, x].astype(float)
+        variances = cube.uncertainty.represent_as(VarianceUncertainty)
+        factor = 1.0 if variances.unit is None else variances.unit.to(cube.flux.unit**2)
+        variance = variances.array[:, y, x].astype(float) * factor
         bad |= ~((variance > 0) & (variance < np.inf))
         error = np.sqrt(np.where(bad, 0, variance) @ weight) * noise_correlation
     light = np.ma.median(np.ma.array(flux, mask=bad), axis=0).filled(0).clip(min=0) * weight
@@ -122,7 +131,7 @@ def extract_aperture(
     scale = 1 / np.where(covered < _MIN_COVERAGE, np.nan, covered)
     return Spectrum(
         spectral_axis=u.Quantity(cube.spectral_axis, u.AA),
-        flux=scale * (np.where(bad, 0, flux) @ weight) * cube.flux.unit,
+        flux=scale * (np.where(bad, 0, flux) @ weight) * per_spaxel(cube.flux.unit, celestial_part(cube.wcs)),
         uncertainty=None if error is None else StdDevUncertainty(scale * error, copy=False),
         mask=np.isnan(scale),
         redshift=redshift,

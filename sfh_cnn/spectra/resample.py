@@ -24,6 +24,8 @@ __all__ = ["redshift_order", "resample_matrix", "resample_spectra", "resample_to
 #: An output pixel is used if at least this share of it is covered by good input pixels.
 _MIN_COVERAGE = 0.5
 _LEAST_COVERED = _MIN_COVERAGE - 1e-6  # but for rounding
+#: Errors further from the typical one are a sign that a pixel is bad; the squares of others are in range.
+_SMALLEST_ERROR, _LARGEST_ERROR = 1e-18, 1e18
 
 #: Spectra per block: large enough for numpy, small enough that the temporaries stay in the processor's cache.
 _BLOCK = 64
@@ -97,7 +99,7 @@ def resample_spectra(
     flux : ndarray, shape (n_spec, n_wave_obs)
         Flux density.
     flux_err : ndarray, shape (n_spec, n_wave_obs) or None
-        1-sigma errors. Pixels with errors that are not positive and finite are bad.
+        1-sigma errors. Pixels with errors that are not positive and finite, or 1e18 times the typical one, are bad.
     mask : ndarray of bool, shape (n_spec, n_wave_obs) or (n_wave_obs,) or None
         True marks bad pixels. Flux that is not finite is bad in any case.
     matrix : scipy.sparse.csr_array, shape (n_wave, n_wave_obs)
@@ -202,9 +204,10 @@ def _resample_block(flux, flux_err, mask, rows, operator, out):
     columns = [values]
     if flux_err is not None:
         errors = np.asarray(flux_err)[rows]
-        unit = _powers_of_two(errors)[:, np.newaxis]  # keep squares of 1e-20 in range, change no digit
-        errors = np.multiply(errors, 1 / unit, dtype=np.float32)
-        bad |= ~((errors > 0) & (errors < np.inf))
+        unit = _powers_of_two(errors, ~bad)[:, np.newaxis]  # keep squares of 1e-20 in range, change no digit
+        with np.errstate(over="ignore"):
+            errors = np.multiply(errors, 1 / unit, dtype=np.float32)
+        bad |= ~((errors >= _SMALLEST_ERROR) & (errors <= _LARGEST_ERROR))
         columns.append(errors)
     any_bad = bad.any()
     if any_bad:
@@ -231,12 +234,12 @@ def _resample_block(flux, flux_err, mask, rows, operator, out):
         err_out[rows] = (np.sqrt(variance) * weight).T * unit
 
 
-def _powers_of_two(values):
-    """For each row a power of two near the largest of its values, (n_spec,); 1 where there is no such."""
-    largest = np.max(values, axis=1)
-    if not np.isfinite(largest).all():
-        largest = np.max(np.where(np.isfinite(values), values, 0.0), axis=1)
-    return np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0)))).astype(np.float32)
+def _powers_of_two(values, good):
+    """For each row a power of two near the geometric mean of its good values, (n_spec,); 1 where there are none."""
+    good = good & np.isfinite(values) & (values > 0)
+    exponent = np.frexp(np.where(good, values, 1.0))[1] - 1.0
+    mean = np.sum(exponent, axis=1, where=good) / np.maximum(good.sum(axis=1), 1)
+    return np.exp2(np.floor(mean)).astype(np.float32)
 
 
 def resample_to_grid(

@@ -53,6 +53,7 @@ def test_regions_of_ds9(run, tmp_path, image):
     ("arguments", "message", "code"),
     [
         (["--bands", "F814W,F555W", "--regions", "a.reg"], "1 images need as many --bands", 2),
+        (["--bands", "F814W,F814W", "--regions", "a.reg"], "1 images need as many --bands", 2),
         (["--bands", "F814W"], "either --regions, or --position", 2),
         (["--bands", "F814W", "--position", "1", "2", "--radius", "3 kg"], "no angle", 2),
         (["--bands", "F814W", "--position", "here", "there", "--radius", "1arcsec"], "no position", 2),

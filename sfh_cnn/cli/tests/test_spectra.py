@@ -1,6 +1,7 @@
 """sfh-cnn predict: the numbers of the Python interface, on the screen, in JSON, in files and pictures."""
 
 import json
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -89,6 +90,22 @@ def test_several_spectra_make_one_result(run, tmp_path, network_file, spectrum_f
     assert_allclose(result.redshift, [0.0858, 0.08])
     assert result.draws(7).mass_fraction.shape == (2, 7, 16)
     assert figure.read_bytes().count(b"/Type /Page ") == 2
+
+
+def test_rows_are_named_after_their_files(run, refused, tmp_path, network_file, spectrum_file):
+    """Files that hold several spectra, and one that holds a single one; each has a page."""
+    one = load_example_spectrum()
+    for name, n in (("three", 3), ("two", 2)):
+        table = QTable({"wavelength": one.wavelength, "flux": np.tile(one.flux.value[:, None], n) * one.flux.unit})
+        table["uncertainty"] = np.tile(one.uncertainty.array[:, None], n) * one.flux.unit
+        table.write(tmp_path / f"{name}.ecsv")
+    names = [tmp_path / "three.ecsv", spectrum_file, tmp_path / "two.ecsv"]
+    common = ("--redshift", "0.0858", "--network", network_file)
+    rows = json.loads(run("predict", *names, *common, "--json"))["spectra"]
+    expected = [f"three.ecsv[{i}]" for i in range(3)] + [spectrum_file.name] + [f"two.ecsv[{i}]" for i in range(2)]
+    assert [Path(row["input"]).name for row in rows] == expected
+    line, _ = refused("predict", names[0], *common, "--plot", tmp_path / "three.png")
+    assert "several pages" in line
 
 
 @pytest.mark.parametrize(("more", "kept"), [((), False), (("--plot", "two.pdf"), True), (("--draws", "7"), False)])

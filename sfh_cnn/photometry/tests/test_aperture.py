@@ -115,6 +115,19 @@ def test_image_in_flux_density():
     assert_allclose(table["F814W"].value, expected.value, rtol=1e-6)
 
 
+def test_image_in_surface_brightness():
+    """The flux of an aperture on a flat field of 1 MJy/sr is its area, and so is the error."""
+    header = make_header(BUNIT="MJy/sr")
+    shape, flat = aperture.CircularAperture((99.5, 99.5), r=10), np.ones((200, 200))
+    table = measure_bands({"F814W": (flat, header)}, shape, errors={"F814W": 0.1 * flat})
+    one = (1 * u.MJy / u.sr * (0.04 * u.arcsec) ** 2).to(FLUX_UNIT, u.spectral_density(load_bandpass("F814W").pivot))
+    assert_allclose(table["F814W"].value, np.pi * 100 * one.value, rtol=1e-6)
+    assert_allclose(table["F814W_err"].value, 0.1 * np.sqrt(np.pi * 100) * one.value, rtol=1e-3)
+    bare = {"BUNIT": "MJy/sr"}
+    with pytest.raises(SFHCNNError, match=r"images\['F814W'\] is a surface brightness per sr"):
+        measure_bands({"F814W": (flat, bare)}, shape)
+
+
 def test_errors_match_the_scatter_of_repeated_measurements():
     """Empty apertures on white noise scatter as their errors say; the correlation factor scales them."""
     data = np.random.default_rng(2).normal(0, 0.5, (400, 400))

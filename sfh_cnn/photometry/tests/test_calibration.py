@@ -3,9 +3,10 @@
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
-from sfh_cnn.core import SFHCNNError
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError
 from sfh_cnn.photometry import flux_per_count, load_bandpass, to_flux_density
 
 #: f_nu in erg/s/cm2/Hz to f_lambda: c / pivot^2, with c in Angstrom/s.
@@ -48,7 +49,9 @@ def test_refusals():
         to_flux_density(20.0 * u.ABmag, "F814W", 1 * u.Jy)
 
 
-@pytest.mark.parametrize("bunit", ["ELECTRONS/S", "COUNTS/S", "e-/s", "electron s-1", "", "electron / s"])
+@pytest.mark.parametrize(
+    "bunit", ["ELECTRONS/S", "COUNTS/S", "e-/s", "electron s-1", "", "electron / s", "ct / s", "cps"]
+)
 def test_photflam_of_rates(bunit):
     """A rate times PHOTFLAM is f_lambda."""
     factor, unit = flux_per_count({"BUNIT": bunit, "PHOTFLAM": 2e-19, "EXPTIME": 500.0})
@@ -62,8 +65,30 @@ def test_photflam_of_totals_and_calibrated_images():
     factor, unit = flux_per_count({"BUNIT": "1e-20 erg/s/cm2/A", "PHOTFLAM": 2e-19})
     assert factor * unit.to("erg s-1 cm-2 AA-1") == pytest.approx(1e-20)
     assert flux_per_count({"BUNIT": "uJy"}) == (1.0, u.uJy)
+    assert flux_per_count({"BUNIT": "uJy / pix"}) == (1.0, u.uJy)
     with pytest.raises(SFHCNNError, match="EXPTIME"):
         flux_per_count({"BUNIT": "ELECTRONS", "PHOTFLAM": 2e-19})
-    for header in ({}, {"BUNIT": "ELECTRONS/S"}, {"BUNIT": "km"}):
+    for header in ({}, {"BUNIT": "ELECTRONS/S"}, {"BUNIT": "km"}, {"BUNIT": "mag(AB)"}):
         with pytest.raises(SFHCNNError, match="neither PHOTFLAM nor a flux density"):
             flux_per_count(header)
+
+
+@pytest.mark.parametrize("header", [{}, {"PHOTFLAM": 2e-19}])
+def test_an_exponent_is_no_electron(header):
+    """A flux density with a power of ten in front is what it says, with or without PHOTFLAM beside it."""
+    for text, value in (("1e-18 erg/s/cm2/Angstrom", 1e-18 * FLUX_UNIT), ("1E-9 Jy", 1 * u.nJy)):
+        factor, unit = flux_per_count({"BUNIT": text, **header})
+        assert (factor * unit).to_value(value.unit) == pytest.approx(value.value)
+
+
+def test_a_surface_brightness_takes_the_area_of_a_pixel():
+    """Per sr or per arcsec2 it is multiplied by 0.2 x 0.3 arcsec2; without coordinates, or per beam, it is refused."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [-0.2 / 3600, 0.3 / 3600]
+    want = (1 * u.MJy / u.sr * 0.06 * u.arcsec**2).to_value(u.Jy)
+    for text, scale in (("MJy/sr", 1.0), ("Jy / arcsec2", (u.Jy / u.arcsec**2).to(u.MJy / u.sr))):
+        factor, unit = flux_per_count({"BUNIT": text}, wcs=wcs)
+        assert factor * unit.to(u.Jy) == pytest.approx(scale * want)
+    for text, given in (("MJy/sr", None), ("Jy/beam", wcs)):
+        with pytest.raises(SFHCNNError, match=r"image is a surface brightness per .* celestial WCS"):
+            flux_per_count({"BUNIT": text}, wcs=given)

@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
 from sfh_cnn.core import SFHCNNError
-from sfh_cnn.photometry import match_images, matching_kernel, moffat_psf
+from sfh_cnn.photometry import load_bandpass, match_images, matching_kernel, moffat_psf
 
 pytest.importorskip("photutils")
 pytest.importorskip("reproject")
@@ -54,6 +54,15 @@ def test_flux_is_conserved(angle):
     if angle == 0:
         assert_allclose(centre, [20 + 13 / 4, 20 - 20 / 4], atol=0.02)
     assert np.hypot(*(np.array(centre) - 20)) == pytest.approx(np.hypot(13, 20) / 4, abs=0.03)
+
+
+def test_surface_brightness_becomes_flux_per_spaxel():
+    """A flat field of 3 MJy/sr on pixels of 0.05 arcsec gives spaxels of 0.2 arcsec their area."""
+    _, header = image_of(np.ones((241, 241)))
+    image = np.full((241, 241), 3.0), {**header, "BUNIT": "MJy/sr"}
+    flux, _ = match_images({"F814W": image}, CUBE, (41, 41), background={"F814W": 1.0})["F814W"]
+    want = (2 * u.MJy / u.sr * (0.2 * u.arcsec) ** 2).to(flux.unit, u.spectral_density(load_bandpass("F814W").pivot))
+    assert_allclose(flux[5:-5, 5:-5].value, want.value, rtol=1e-4)
 
 
 def test_shifted_coordinates():

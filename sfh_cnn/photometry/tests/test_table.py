@@ -102,6 +102,18 @@ def test_bad_values_drop_the_band_and_are_told():
     assert not negative[2].any()
 
 
+@pytest.mark.parametrize("unit", [(u.mJy, u.uJy), (u.ABmag, u.mag)])
+def test_errors_are_one_for_each_spectrum(unit):
+    """Other numbers of errors are refused by name; one error for all spectra is taken."""
+    flux, err = (np.full(3, 20.0) << one for one in unit)
+    with pytest.raises(SFHCNNError, match=r"error of photometry\['F814W'\] has shape \(2,\) for 3 spectra"):
+        read_photometry({"F814W": (flux, err[:2])}, BANDS, 3)
+    with pytest.raises(SFHCNNError, match=r"has shape \(3,\) for 1 spectra"):
+        read_photometry({"F814W": (flux[0], err)}, BANDS, 1)
+    each = read_photometry({"F814W": (flux, err)}, BANDS, 3)
+    assert_array_equal(read_photometry({"F814W": (flux, err[0])}, BANDS, 3)[1], each[1])
+
+
 def test_refusals():
     """Unknown bands, missing or wrong units, wrong numbers of rows, other classes."""
     with pytest.raises(SFHCNNError, match="photometry has F606W; the network knows F275W"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.cosmology import Planck18
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
@@ -14,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from specutils import Spectrum
 
 from sfh_cnn.core import CoverageError, Flag, SFHCNNError
+from sfh_cnn.photometry import load_bandpass
 from sfh_cnn.prediction import cube as cube_module
 from sfh_cnn.results import SFHMaps
 from sfh_cnn.spectra import Cube, extract_aperture, open_cube, read_muse_cube
@@ -291,6 +293,16 @@ def test_bands_go_with_spaxels_and_bins(predictor, mock, path):
     assert_same_history(binned.result[0], alone(predictor, mock, [4, 4, 4], [5, 6, 7], photometry=total))
     with pytest.raises(SFHCNNError, match="F999W"):
         predictor.predict_cube(path, images={"F999W": images["F814W"]}, redshift=REDSHIFT)
+    flux, error = images["F814W"]
+    with pytest.raises(SFHCNNError, match=r"images\['F814W'\] must be a pair of flux and error, got Quantity"):
+        predictor.predict_cube(path, images={"F814W": flux[:2]}, redshift=REDSHIFT)
+    with pytest.raises(u.UnitTypeError, match=r"images\['F814W'\] needs a unit"):
+        predictor.predict_cube(path, images={"F814W": (flux.value, error.value)}, redshift=REDSHIFT)
+    options = {"redshift": REDSHIFT, "snr_cut": 0}
+    pivot = load_bandpass("F814W").pivot
+    in_jy = tuple(part.to(u.Jy, u.spectral_density(pivot)) for part in (flux, error))
+    one, other = (predictor.predict_cube(path, images={"F814W": pair}, **options) for pair in ((flux, error), in_jy))
+    assert_allclose(other.mass_weighted_log_age.value, one.mass_weighted_log_age.value, rtol=1e-5)
 
 
 def test_galactic_dust_is_taken_off_spectra_and_bands(predictor, mock, path):
@@ -325,6 +337,42 @@ def test_files_of_phangs(predictor, mock, path, tmp_path):
     )
 
 
+def test_a_cosmology_gives_one_distance(predictor, mock, path):
+    """Rotation is no distance: that of the galaxy's redshift for all spaxels."""
+    options = {"redshift": REDSHIFT, "velocity": mock.velocity_kms * u.km / u.s, "snr_cut": 0}
+    maps = predictor.predict_cube(path, distance=Planck18, **options)
+    same = predictor.predict_cube(path, distance=Planck18.luminosity_distance(REDSHIFT), **options)
+    assert np.isfinite(maps.mass_formed).all()
+    assert_array_equal(maps.mass_formed, same.mass_formed)
+    with pytest.raises(SFHCNNError, match="no distance at redshift"):
+        predictor.predict_cube(path, distance=Planck18, redshift=-0.001)
+
+
+def test_a_velocity_that_is_none_costs_one_spaxel(predictor, mock, path, caplog):
+    """A fit that ran away is no redshift."""
+    velocity_kms = mock.velocity_kms.copy()
+    velocity_kms[2, 3] = -9000.0
+    maps = predictor.predict_cube(path, redshift=REDSHIFT, velocity=velocity_kms * u.km / u.s, snr_cut=0)
+    missing = np.isnan(maps.mass_weighted_log_age)
+    assert missing[2, 3]
+    assert missing.sum() == 1
+
+
+@pytest.mark.parametrize("change", ["mask", "variance"])
+def test_another_mask_or_variance_is_another_run(predictor, mock, path, monkeypatch, tmp_path, change):
+    """Blocks that wait are not taken for those of a call that would give other numbers."""
+    monkeypatch.setattr(cube_module, "_STRIPE_BYTES", 1)
+    options = {"redshift": REDSHIFT, "snr_cut": 0, "output": tmp_path / "maps.fits"}
+    monkeypatch.setattr(Cube, "read", _stopping(Cube.read, 5))
+    with pytest.raises(KeyboardInterrupt):
+        predictor.predict_cube(path, **options)
+    some = np.zeros(mock.flux.shape, dtype=bool)
+    some[20:60] = True
+    more = {"mask": some} if change == "mask" else {"variance": (mock.error * (1 + some)) ** 2 * UNIT**2}
+    with pytest.raises(SFHCNNError, match="other data or settings"):
+        predictor.predict_cube(path, **more, **options)
+
+
 def test_refusals(predictor, mock, path):
     """One line that says what to do."""
     with pytest.raises(SFHCNNError, match="redshift"):
@@ -337,6 +385,8 @@ def test_refusals(predictor, mock, path):
         predictor.predict_cube(path, redshift=0.01, velocity=np.zeros(3) * u.km / u.s)
     with pytest.raises(u.UnitTypeError, match="velocity"):
         predictor.predict_cube(path, redshift=0.01, velocity=mock.velocity_kms)
+    with pytest.raises(SFHCNNError, match="redshift is a velocity"):
+        predictor.predict_cube(path, redshift=720 * u.km / u.s)
     with pytest.raises(SFHCNNError, match="noise_correlation"):
         predictor.predict_cube(path, redshift=0.01, noise_correlation=0.5)
     with pytest.raises(CoverageError, match="Angstrom"):

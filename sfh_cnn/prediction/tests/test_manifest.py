@@ -24,6 +24,7 @@ def test_a_list_of_cubes(predictor, tmp_path):
             "redshift": [REDSHIFT, REDSHIFT, REDSHIFT],
             "target_snr": [100.0, 100.0, 200.0],
             "distance": [10.0, 10.0, 20.0] * u.Mpc,
+            "ebv": [0.0, 0.0, 0.1] * u.mag,
         }
     )
     table.write(tmp_path / "cubes.ecsv")
@@ -31,7 +32,8 @@ def test_a_list_of_cubes(predictor, tmp_path):
     assert [status[0], status[2]] == ["done", "done"]
     assert "no cube at" in status[1]
     maps = SFHMaps.read(tmp_path / "c_maps.fits")
-    direct = predictor.predict_cube(tmp_path / "a.fits", redshift=REDSHIFT, target_snr=200, distance=20 * u.Mpc)
+    options = {"redshift": REDSHIFT, "target_snr": 200, "distance": 20 * u.Mpc, "ebv": 0.1}
+    direct = predictor.predict_cube(tmp_path / "a.fits", **options)
     assert_array_equal(maps.bin_id, direct.bin_id)
     assert_array_equal(maps.result.arrays["mass_fraction"], direct.result.arrays["mass_fraction"])
     again = predict_manifest(predictor, tmp_path / "cubes.ecsv")["status"]
@@ -93,5 +95,15 @@ def test_refusals(predictor, tmp_path):
     QTable({"cube": ["a", "c"], "output": ["b", "b"]}).write(tmp_path / "twice.ecsv")
     with pytest.raises(SFHCNNError, match="same output"):
         predict_manifest(predictor, tmp_path / "twice.ecsv")
+    for column, value, message in (
+        ("redshift", "z=0.01", "row 1: redshift must be a number, got 'z=0.01'"),
+        ("distance", "eleven", "row 1: distance must be a number with a unit, got 'eleven'"),
+        ("output", "", "row 1 has no output"),
+    ):
+        table = QTable({"cube": ["a"], "output": ["b"]})
+        table[column] = [value]
+        table.write(tmp_path / "bad.ecsv", overwrite=True)
+        with pytest.raises(SFHCNNError, match=message):
+            predict_manifest(predictor, tmp_path / "bad.ecsv")
     with pytest.raises(FileNotFoundError, match="no manifest"):
         predict_manifest(predictor, tmp_path / "nothing.ecsv")

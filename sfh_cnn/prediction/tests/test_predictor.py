@@ -544,6 +544,19 @@ def test_attach_gives_a_stored_result_its_network(predictor, plain, tmp_path):
         predictor.attach(stored)
 
 
+def test_attach_refuses_what_the_network_cannot_draw_from(predictor, plain, tmp_path):
+    """Stacks and other age bins keep their stored draws, in files, too."""
+    from sfh_cnn import AgeGrid, SFHResult
+
+    coarse = plain.rebin(AgeGrid(predictor.contract.age_grid.edges[[0, 1, -1]]))
+    for other, reason in ((plain.stack(), "is a stack"), (coarse, "on other age bins")):
+        other.write(tmp_path / "other.fits", overwrite=True)
+        back = SFHResult.read(tmp_path / "other.fits")
+        with pytest.raises(SFHCNNError, match=f"{reason}.* with the draws it stores"):
+            predictor.attach(back)
+        assert_array_equal(back.draws(5).a_v.value, other.draws(5).a_v.value)
+
+
 @pytest.mark.parametrize(("limit", "flagged"), [(1e-6, True), (1e6, False)])
 def test_the_limits_of_the_card_set_the_flags(artifact_path, observed, limit, flagged):
     """Distance in latent space over its threshold, and the reduced chi2 beyond that of the test mocks."""

@@ -133,6 +133,22 @@ def test_concatenate_is_the_inverse_of_slicing(result):
         SFHResult.concatenate([])
 
 
+def test_refined_results_are_joined_with_refined_ones_only(result):
+    """With others they would lose their draws, and the network's are not theirs."""
+    draws = {f"draw_{key}": value for key, value in result.engine.draw(result.arrays["latent"], 30, 0).items()}
+    arrays = {**result.arrays, **draws, "effective_sample_size": np.full(3, 100.0)}
+    refined = SFHResult(result.contract, arrays, result.meta, engine=result.engine)
+    back = SFHResult.concatenate([refined[:1], refined[1:]])
+    assert_array_equal(back.draws(30).a_v.value, refined.draws(30).a_v.value)
+    with pytest.raises(SFHCNNError, match="only some of the results were refined"):
+        SFHResult.concatenate([refined[:1], result[1:]])
+
+
+def test_a_join_knows_that_it_holds_a_stack(result):
+    """Wherever it stands, for no network can draw from it."""
+    assert SFHResult.concatenate([result, result.stack()]).meta["n_stacked"] == 3
+
+
 def test_many_spectra_are_stacked_and_rebinned_in_blocks(result, monkeypatch):
     """Blocks of two give what one block gives."""
     whole, coarse = result.stack(), result.rebin(COARSE)

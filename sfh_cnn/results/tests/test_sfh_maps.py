@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sfh_cnn.core import SFHCNNError
-from sfh_cnn.results import QUANTITIES, SFHMaps
+from sfh_cnn.results import QUANTITIES, SFHMaps, SFHResult
 
 from .helpers import make_maps, make_result, make_wcs
 
@@ -65,6 +65,23 @@ def test_cut_outs_keep_masses_and_coordinates(maps):
     assert_array_equal(cut.mass_formed.value, maps.mass_formed[2:7, 3:8].value)
     here, there = cut.wcs.pixel_to_world(0, 0), maps.wcs.pixel_to_world(3, 2)
     assert here.separation(there) < 1e-6 * u.arcsec
+    same = maps[-7:-2, 3:-3]
+    assert_array_equal(same.bin_id, cut.bin_id)
+    assert same.wcs.pixel_to_world(0, 0).separation(there) < 1e-6 * u.arcsec
+
+
+@pytest.mark.parametrize("steps", [np.s_[::2, ::2], np.s_[:, ::-1]])
+def test_cut_outs_with_steps_are_refused(maps, steps):
+    """Their spaxels would not have the area that the coordinates say."""
+    with pytest.raises(SFHCNNError, match="leave out the steps, got"):
+        _ = maps[steps]
+
+
+@pytest.mark.parametrize("item", [np.s_[0:2], np.s_[0, 1:2], 3, np.s_[0, 1, 2]])
+def test_other_indices_are_refused(maps, item):
+    """Maps are indexed by two numbers or two slices."""
+    with pytest.raises(SFHCNNError, match=r"two numbers, .* or two slices"):
+        _ = maps[item]
 
 
 def test_histories_at_a_place(maps):
@@ -136,6 +153,18 @@ def test_profile_adds_up_to_the_whole(maps):
     assert same.inner.unit == u.pc
     with pytest.raises(SFHCNNError, match="step is the width"):
         maps.radial_profile(center)
+
+
+def test_profile_leaves_out_rings_without_light(maps):
+    """One faint ring, of negative flux, does not spoil the rest."""
+    arrays = {key: value.copy() for key, value in maps.result.arrays.items()}
+    arrays["v_flux"][maps.bin_id[4, 4]] = -1e-20  # the innermost bin
+    faint = SFHMaps(SFHResult(maps.contract, arrays, engine=maps.result.engine), maps.bin_id)
+    whole = SFHMaps(maps.result, maps.bin_id)
+    whole, profile = (one.radial_profile((4, 4), step=1 * u.pix) for one in (whole, faint))
+    assert profile.inner[0] > 0
+    assert len(profile.result) == len(profile.n_pixels) < len(whole.n_pixels)
+    assert np.all(profile.n_pixels > 0)
 
 
 def test_files_round_trip_and_speak_fits(maps, tmp_path):

@@ -222,6 +222,9 @@ def test_reconstruction(result):
     assert model.flux.shape == (3, result.contract.n_wave)
     assert model.wavelength[0] == 4800 * u.AA
     assert result[0].reconstruct().band_flux.shape == (2,)
+    for engine in (True, False):
+        with pytest.raises(SFHCNNError, match=r"keep_spectra=True, or for maps .*attach_spectra"):
+            make_result(spectra=False, engine=engine).reconstruct()
 
 
 def test_malformed_arrays_are_refused():

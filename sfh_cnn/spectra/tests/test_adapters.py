@@ -7,8 +7,8 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, UnknownUncertaint
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
-from sfh_cnn.core import FLUX_UNIT, SFHCNNError, WavelengthGrid
-from sfh_cnn.spectra import adapters, read_spectra, vacuum_to_air
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError, WavelengthGrid, pixel_edges
+from sfh_cnn.spectra import PlainSpectrum, adapters, galactic_extinction, read_spectra, vacuum_to_air
 
 specutils = pytest.importorskip("specutils")
 
@@ -128,6 +128,34 @@ def test_uncertainties_of_every_kind(uncertainty):
     check(read_spectra(make(err=None), uncertainty=uncertainty, medium="air"))
 
 
+def test_uncertainty_in_another_kind_of_unit():
+    """Errors per frequency go with flux per wavelength, of any kind; what is no flux density is named."""
+    err = (ERR * FLUX_UNIT).to(u.mJy, u.spectral_density(WAVE_AA * u.AA))
+    for uncertainty in (err, VarianceUncertainty(err**2), InverseVariance(err**-2)):
+        check(read_spectra(make(err=None), uncertainty=uncertainty, medium="air"))
+    turned = make(FLUX[:, ::-1], None, WAVE_AA[::-1] * u.AA)
+    check(read_spectra(turned, uncertainty=err[:, ::-1], medium="air"))
+    for wrong in (ERR * u.mag, ERR * u.ABmag, ERR * u.m):
+        with pytest.raises(u.UnitConversionError, match="uncertainty is in"):
+            read_spectra(make(err=None), uncertainty=wrong, medium="air")
+
+
+def test_uncertainties_of_derived_classes():
+    """They are what their parents are."""
+
+    class OwnVariance(VarianceUncertainty):
+        """Somebody's own class."""
+
+    check(read_spectra(make(err=None), uncertainty=OwnVariance(ERR**2), medium="air"))
+
+
+@pytest.mark.parametrize("unit", [u.ABmag, u.dex(FLUX_UNIT)])
+def test_logarithmic_flux_is_refused(unit):
+    """By name; specutils does not hold it, a table does."""
+    with pytest.raises(u.UnitConversionError, match="is logarithmic; convert it"):
+        read_spectra(PlainSpectrum(WAVE_AA * u.AA, FLUX[0] * unit, redshift=0.01), medium="air")
+
+
 def test_bad_pixels():
     """NaN, infinite, masked, and zero or negative variance are masked; the rest is untouched."""
     flux, variance, mask = FLUX.copy(), ERR**2, np.zeros(FLUX.shape, dtype=bool)
@@ -217,6 +245,7 @@ def test_redshifts_that_are_refused():
         ({"medium": "vacuum"}, "vacuum"),
         ({"header": {"CTYPE3": "AWAV"}}, "air"),
         ({"header": {"CTYPE1": "WAVE-LOG"}}, "vacuum"),
+        ({"header": {"CTYPE3": "WAVELENGTH"}}, "air"),  # CALIFA, mpdaf
         ({"header": {"VACUUM": 1}}, "vacuum"),  # SDSS
         ({"header": {"AIRORVAC": "air"}}, "air"),
     ],
@@ -271,6 +300,18 @@ def test_list_with_different_axes():
         alone = read_spectra(member, medium="air").resample(grid)
         for many, one in zip(together, alone, strict=True):
             assert (many[i] == one[0]).all()
+
+
+def test_filled_up_axes_stay_within_the_law_of_extinction():
+    """A spectrum of coarse pixels in a list with one of fine ones."""
+    fine, coarse = np.arange(4760, 8740, 1.0), np.arange(4760, 8740, 10.0)
+    infrared = np.arange(8000, 29990, 20.0)
+    members = [make(np.ones(len(wave)), None, wave * u.AA) for wave in (fine, coarse, infrared)]
+    spectra = read_spectra(members, medium="air")
+    assert galactic_extinction(spectra.wave_aa).shape == (3, len(fine))
+    for wave, filled in zip((fine, coarse, infrared), spectra.wave_aa, strict=True):
+        assert_allclose(filled[: len(wave)], wave)
+        assert_allclose(pixel_edges(filled)[: len(wave) + 1], pixel_edges(wave))
 
 
 def test_spectrum_collection():

@@ -8,17 +8,20 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import InverseVariance, StdDevUncertainty, UnknownUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sfh_cnn.core import SFHCNNError
-from sfh_cnn.spectra import open_cube, read_muse_cube, read_spectra, vacuum_to_air
+from sfh_cnn.core import FLUX_UNIT, SFHCNNError
+from sfh_cnn.spectra import PlainSpectrum, open_cube, read_muse_cube, read_spectra, vacuum_to_air
 
 SHAPE = (30, 5, 4)
 RNG = np.random.default_rng(1)
 FLUX = RNG.normal(50, 10, SHAPE).astype(np.float32)
 VARIANCE = RNG.uniform(1, 4, SHAPE).astype(np.float32)
 BAD = RNG.random(SHAPE) < 0.05
+UNIT = u.Unit("1e-20 erg / (s cm2 Angstrom)")
 
 
 def header(**changes):
@@ -115,6 +118,126 @@ def test_surface_brightness_becomes_flux_of_a_spaxel(tmp_path):
     head = header(BUNIT="1e-16 erg/s/cm^2/Angstrom/arcsec^2")
     cube = open_cube(write(tmp_path / "sb.fits", ("DATA", FLUX, head)))
     assert (1 * cube.unit).to_value("erg / (s cm2 Angstrom)") == pytest.approx(0.25e-16, rel=1e-6)
+
+
+def as_spectrum(flux, uncertainty=None, **kwargs):
+    """A Spectrum of three axes."""
+    wave = (5000 + 2.0 * np.arange(SHAPE[0])) * u.AA
+    return PlainSpectrum(wave, flux, uncertainty, meta={"medium": "air"}, **kwargs)
+
+
+def read_back(cube):
+    """Flux and error in the house unit, as the network gets them, and the bad pixels."""
+    flux, variance, bad = cube.read(0, SHAPE[1])
+    spectra = read_spectra(cube.spectra(flux.T, variance.T, bad.T), redshift=0.01)
+    return (values.T.reshape(SHAPE) for values in (spectra.flux, spectra.flux_err, spectra.mask))
+
+
+@pytest.mark.parametrize(
+    "cube",
+    [
+        (Masked(FLUX * UNIT, mask=BAD), header()),
+        (np.ma.array(FLUX, mask=BAD), header()),
+        as_spectrum(Masked(FLUX * UNIT, mask=BAD)),
+        as_spectrum(np.moveaxis(Masked(FLUX * UNIT, mask=BAD), 0, 2), spectral_axis_index=2),
+        (Masked((100 * FLUX).astype(int), mask=BAD), header()),
+    ],
+)
+def test_masked_values_are_bad_pixels(cube):
+    """Of any class that astropy and numpy have, real numbers or integers."""
+    assert_array_equal(open_cube(cube).read(0, 5)[2].reshape(SHAPE), BAD)
+    assert_array_equal(open_cube(cube).read(1, 3, slice(10, 20))[2].reshape(10, 2, 4), BAD[10:20, 1:3])
+
+
+def test_a_masked_variance_is_a_bad_pixel():
+    """Also where it is not the cube's own."""
+    cube = open_cube((FLUX * UNIT, header()), variance=np.ma.array(VARIANCE, mask=BAD))
+    assert_array_equal(cube.read(0, 5)[2].reshape(SHAPE), BAD)
+
+
+@pytest.mark.parametrize("unit", ["erg / (s cm2 Angstrom)", "W / (m2 um)", "erg / (s cm2 Hz)", "1e-20 W / (m2 Hz)"])
+@pytest.mark.parametrize("level", [1e-20, 1e-23])
+@pytest.mark.parametrize("kind", [StdDevUncertainty, VarianceUncertainty, InverseVariance])
+def test_squares_of_faint_errors_are_in_range(kind, level, unit):
+    """In units that nobody scaled, squares of errors do not fit in float32, nor the inverse ones."""
+    wave = (5000 + 2.0 * np.arange(SHAPE[0]))[:, None, None] * u.AA
+    error, factor = np.sqrt(VARIANCE.astype(float)) * level, FLUX_UNIT.to(unit, 1.0, u.spectral_density(wave))
+    power = {StdDevUncertainty: 1, VarianceUncertainty: 2, InverseVariance: -2}[kind]
+    cube = open_cube(as_spectrum(FLUX * level * factor * u.Unit(unit), kind((error * factor) ** power)))
+    flux, err, bad = read_back(cube)
+    assert not bad.any()
+    assert_allclose(flux, FLUX * level, rtol=1e-6)
+    assert_allclose(err, error, rtol=1e-6)
+
+
+def test_a_variance_in_another_unit():
+    """The factor between the units need not fit in float32, and the user's arrays stay as they are."""
+    given = {
+        "erg / (s cm2 Angstrom)": (VARIANCE.astype(float) * 1e-40).astype(np.float32),
+        "1e-19 erg / (s cm2 Angstrom)": VARIANCE / np.float32(100),
+    }
+    for unit, values in given.items():
+        before = values.copy()
+        cube = open_cube((FLUX * UNIT, header()), values << u.Unit(unit) ** 2)
+        _, err, bad = read_back(cube)
+        assert not bad.any()
+        assert_allclose(err, np.sqrt(VARIANCE) * 1e-20, rtol=1e-3)  # 1e-40 has few digits in float32
+        assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize("unit", [UNIT / u.arcsec**2, FLUX_UNIT / u.arcsec**2])
+def test_a_variance_of_surface_brightness(unit):
+    """In the square of the cube's own unit, or in that of a spaxel's flux: 0.25 square arcsec."""
+    level = 1 / unit.to(UNIT / u.arcsec**2)
+    flux, variance = FLUX.astype(float) * level, VARIANCE.astype(float) * level**2
+    for given in (variance, variance * unit**2, variance / 16 * (unit * u.arcsec**2) ** 2):
+        read_flux, err, _ = read_back(open_cube((flux * unit, header()), given))
+        assert_allclose(read_flux, FLUX * 0.25e-20, rtol=1e-6)
+        assert_allclose(err, np.sqrt(VARIANCE) * 0.25e-20, rtol=1e-6)
+
+
+class OwnStdDev(StdDevUncertainty):
+    """Somebody's own class."""
+
+
+@pytest.mark.parametrize(
+    "variance",
+    [
+        (VARIANCE * UNIT**2, header()),
+        (VARIANCE, header()),
+        as_spectrum(VARIANCE * UNIT**2),
+        as_spectrum(np.moveaxis(VARIANCE, 0, 2) * UNIT**2, spectral_axis_index=2),
+        VarianceUncertainty(VARIANCE),
+        InverseVariance(1e4 / VARIANCE, unit=(0.01 * UNIT) ** -2 * 1e-8),
+        OwnStdDev(np.sqrt(VARIANCE) * 10, unit=0.1 * UNIT),
+    ],
+)
+def test_a_variance_of_any_class(variance):
+    """Whatever a cube comes in, and the uncertainties of astropy."""
+    _, err, bad = read_back(open_cube((FLUX * UNIT, header()), variance))
+    assert not bad.any()
+    assert_allclose(err, np.sqrt(VARIANCE) * 1e-20, rtol=1e-6)
+
+
+def test_uncertainties_of_derived_classes():
+    """They are what their parents are."""
+    cube = open_cube(as_spectrum(FLUX * UNIT, OwnStdDev(np.sqrt(VARIANCE))))
+    assert_allclose(cube.read(0, 5)[1].reshape(SHAPE), VARIANCE, rtol=1e-6)
+
+
+def test_units_that_do_not_fit():
+    """Magnitudes, errors in another kind of unit and variances of the wrong shape or class are named."""
+    with pytest.raises(u.UnitConversionError, match="logarithmic"):
+        open_cube((FLUX * u.ABmag, header()))
+    with pytest.raises(u.UnitConversionError, match="uncertainty is in Jy"):
+        open_cube(as_spectrum(FLUX * UNIT, StdDevUncertainty(FLUX, unit=u.Jy)))
+    with pytest.raises(u.UnitConversionError, match=r"variance is in mag\(AB\)"):
+        open_cube((FLUX * UNIT, header()), FLUX * u.ABmag)
+    with pytest.raises(SFHCNNError, match="UnknownUncertainty is not understood"):
+        open_cube((FLUX * UNIT, header()), UnknownUncertainty(VARIANCE))
+    for variance in (VARIANCE[0], 1.0, [1.0, 2.0]):
+        with pytest.raises(SFHCNNError, match="variance must be a cube of three axes"):
+            open_cube((FLUX * UNIT, header()), variance)
 
 
 def test_planes_of_a_range_of_wavelengths(tmp_path):

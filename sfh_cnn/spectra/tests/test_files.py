@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from numpy.testing import assert_allclose
 
-from sfh_cnn.spectra import is_cube_file, read_spectra, read_spectrum_file
+from sfh_cnn.spectra import is_cube_file, open_spectrum_file, read_spectra, read_spectrum_file
 
 N = 300
 WAVE_AA = 5000 + 1.25 * np.arange(N)
@@ -76,11 +76,12 @@ def test_real_sdss_spectra(name, redshift):
     assert abs(rest_aa[near][departure.argmax()] - 6562.80) < 2
 
 
-def test_muse_spectrum(tmp_path):
-    """A one-dimensional DATA with STAT and DQ, as mpdaf writes it."""
+@pytest.mark.parametrize("ctype", ["AWAV", "LINEAR", "WAVELENGTH"])
+def test_muse_spectrum(tmp_path, ctype):
+    """A one-dimensional DATA with STAT and DQ, as mpdaf writes it, by any name that it has for the axis."""
     data = fits.ImageHDU(FLUX.astype(np.float32), name="DATA")
     data.header.update(
-        {"CRVAL1": 5000.0, "CRPIX1": 1.0, "CDELT1": 1.25, "CTYPE1": "AWAV", "CUNIT1": "Angstrom"}
+        {"CRVAL1": 5000.0, "CRPIX1": 1.0, "CDELT1": 1.25, "CTYPE1": ctype, "CUNIT1": "Angstrom"}
         | {"BUNIT": "10**(-20)*erg/s/cm**2/Angstrom"}
     )
     quality = np.zeros(N, dtype=np.uint8)
@@ -126,6 +127,27 @@ def test_table_without_unit_of_the_flux(tmp_path):
     spectra = read_spectra(read_spectrum_file(tmp_path / "plain.ecsv"), redshift=0.01)
     assert spectra.relative
     assert_allclose(spectra.flux_err[0], ERROR)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_units_that_astropy_does_not_read(tmp_path, shape):
+    """With a factor, which the standard of FITS does not allow; what nobody reads is named."""
+
+    def write(unit):
+        values, form = (np.multiply.outer(array, np.ones(shape)) for array in (FLUX, ERROR)), f"{sum(shape) or 1}D"
+        columns = [fits.Column(name, form, unit=unit, array=next(values)) for name in ("flux", "err")]
+        columns.append(fits.Column("wave", "D", unit="Angstrom", array=WAVE_AA))
+        fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "table.fits", overwrite=True)
+
+    write("1e-20 erg/s/cm2/Angstrom")
+    for read in (read_spectrum_file, open_spectrum_file):
+        spectra = read_spectra(read(tmp_path / "table.fits"), redshift=0.01, medium="air")
+        assert_allclose(spectra.flux[-1], FLUX * 1e-20)
+        assert_allclose(spectra.flux_err[-1], ERROR * 1e-20)
+    for unit, match in (("furlong", "'furlong' is not understood"), ("mag(AB)", "logarithmic")):
+        write(unit)
+        with pytest.raises(ValueError, match=match):
+            read_spectrum_file(tmp_path / "table.fits")
 
 
 def test_missing_values_of_a_table_are_bad_pixels(tmp_path):

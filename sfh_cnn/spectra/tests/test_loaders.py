@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.nddata import StdDevUncertainty
 from numpy.testing import assert_allclose
 
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError
-from sfh_cnn.spectra import extract_aperture, read_muse_cube, read_spectra
+from sfh_cnn.spectra import extract_aperture, open_cube, read_muse_cube, read_spectra
 
 pytest.importorskip("specutils")
 
@@ -66,6 +67,26 @@ def test_phangs_cube_without_quality_in_vacuum(tmp_path):
     assert cube.meta["medium"] == "vacuum"
 
 
+@pytest.mark.parametrize("ctype", ["LINEAR", "WAVELENGTH"])
+def test_axes_by_names_that_fits_does_not_know(tmp_path, ctype):
+    """As old versions of mpdaf write them, in air; and apertures still find their place on the sky."""
+    write_cube(tmp_path / "cube.fits", CTYPE3=ctype)
+    cube = read_muse_cube(tmp_path / "cube.fits")
+    assert cube.meta["medium"] == open_cube(tmp_path / "cube.fits").medium == open_cube(cube).medium == "air"
+    assert_allclose(cube.spectral_axis.to_value(u.AA), WAVE_AA)
+    assert_allclose(cube.wcs.celestial.wcs_pix2world([[4, 6]], 0), [[40, -10]])
+
+
+def test_sum_of_surface_brightness_is_a_flux(tmp_path):
+    """A spaxel has 0.04 square arcsec."""
+    data = write_cube(tmp_path / "cube.fits", "1e-20 erg/s/cm2/Angstrom/arcsec2", quality=False).astype(float)
+    spectrum = extract_aperture(read_muse_cube(tmp_path / "cube.fits"), np.ones((12, 10), dtype=bool))
+    assert_allclose(spectrum.flux.to_value(FLUX_UNIT), 0.04e-20 * data.sum(axis=(1, 2)), rtol=1e-5)
+    spectra = read_spectra(spectrum, redshift=0.01)
+    assert spectra.per == ""
+    assert_allclose(spectra.flux_err[0], 0.04e-20 * 2 * np.sqrt(120), rtol=1e-6)
+
+
 def test_sum_over_a_mask(tmp_path):
     """Flux adds, variance adds; the lost spaxel is made up for by its share of the light."""
     data = write_cube(tmp_path / "cube.fits").astype(float)
@@ -79,6 +100,18 @@ def test_sum_over_a_mask(tmp_path):
     assert_allclose(error[10], 2 * np.sqrt(24) / (1 - share), rtol=1e-3)
     assert_allclose(spectrum.redshift, 0.02)
     assert not spectrum.mask.any()
+
+
+def test_errors_of_another_unit(tmp_path):
+    """An uncertainty may have a unit of its own."""
+    write_cube(tmp_path / "cube.fits")
+    cube = read_muse_cube(tmp_path / "cube.fits")
+    chosen = np.zeros((12, 10), dtype=bool)
+    chosen[4:9, 2:7] = True
+    expected = extract_aperture(cube, chosen).uncertainty.array
+    std = np.sqrt(cube.uncertainty.array) / 1000
+    cube.uncertainty = StdDevUncertainty(std, unit=1000 * cube.flux.unit)
+    assert_allclose(extract_aperture(cube, chosen).uncertainty.array, expected, rtol=1e-5)
 
 
 def test_sum_over_apertures(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from sfh_cnn.core import SFHCNNError, WavelengthGrid, pixel_edges
+from sfh_cnn.core import SFHCNNError, WavelengthGrid, kernels, pixel_edges
 from sfh_cnn.spectra import resample_matrix, resample_spectra
 
 GRID = WavelengthGrid(5000.0, 1.25, 400)
@@ -118,6 +118,31 @@ def test_bad_pixels_leave_and_never_leak():
     partly = hit & ~out_mask[0]
     assert_allclose(out[0, partly], clean[0, partly], atol=0.003)  # renormalised, not dimmed
     assert (out_err[0, partly] > clean_err[0, partly]).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("absurd", [1e-3, 1.0, 1e10, 1e30, 1e-38])
+def test_one_absurd_error_spoils_no_other(kind, compiled, absurd, monkeypatch):
+    """Some pipelines give bad pixels an error of 1e10: squares of the others must not vanish beside it."""
+    if not compiled:
+        monkeypatch.setattr(kernels, "compiled", None)
+    elif kernels.compiled is None:
+        pytest.skip("no compiled kernels")
+    matrix = resample_matrix(GRID.edges_aa, GRID)
+    err = np.full((2, GRID.n_wave), 2.5e-18, dtype=kind)
+    err[:, 100] = absurd
+    mask = np.zeros(err.shape, dtype=bool)
+    mask[0, 100] = True
+    flux, err_out, bad = resample_spectra(np.full(err.shape, 1e-16, dtype=kind), err, mask, matrix)
+    others = np.arange(GRID.n_wave) != 100
+    assert bad[0, 100]
+    assert bad[1, 100] == (absurd in (1e10, 1e30, 1e-38))  # 1e18 times more, or less, than the others
+    assert not bad[:, others].any()
+    assert_allclose(err_out[:, others], 2.5e-18, rtol=1e-6)
+    assert_allclose(flux[:, others], 1e-16, rtol=1e-6)
+    if not bad[1, 100]:
+        assert_allclose(err_out[1, 100], absurd, rtol=1e-6)
 
 
 def test_half_a_pixel_has_twice_the_variance():
