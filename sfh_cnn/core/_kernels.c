@@ -124,7 +124,7 @@ INLINE int exponent_double(double value)
 /* One spectrum of floats or doubles as good flux, variance per width and goodness; the unit of its errors, a power of
  * two near their geometric mean, which a few absurd ones do not move. Whether any pixel is bad: errors that are not
  * positive and finite or out of all proportion, flux that is not finite, or masked. */
-#define PREPARE(NAME, TYPE, EXPONENT, MAX)                                                                             \
+#define PREPARE(NAME, TYPE, EXPONENT)                                                                                  \
     FAST static int NAME(const TYPE *restrict flux, const TYPE *restrict err, const uint8_t *restrict mask,            \
                          const float *restrict ratio, Py_ssize_t n, float *restrict value, float *restrict variance,   \
                          float *restrict good, float *unit)                                                            \
@@ -140,7 +140,7 @@ INLINE int exponent_double(double value)
         if (err) {                                                                                                     \
             _Pragma("omp simd reduction(+ : sum, n_known)") for (Py_ssize_t i = 0; i < n; i++)                         \
             {                                                                                                          \
-                const float known = err[i] > 0 && err[i] <= MAX ? good[i] : 0.0f;                                      \
+                const float known = err[i] >= FLT_MIN && err[i] <= FLT_MAX ? good[i] : 0.0f;                           \
                 sum += known * (float)EXPONENT(err[i]);                                                                \
                 n_known += known;                                                                                      \
             }                                                                                                          \
@@ -166,8 +166,8 @@ INLINE int exponent_double(double value)
         *unit = (float)ldexp(1.0, exponent);                                                                           \
         return n_good < (float)n;                                                                                      \
     }
-PREPARE(prepare_float, float, exponent_float, FLT_MAX)
-PREPARE(prepare_double, double, exponent_double, DBL_MAX)
+PREPARE(prepare_float, float, exponent_float)
+PREPARE(prepare_double, double, exponent_double)
 
 /* Weighted sums over neighbouring input pixels. Over stretches of output pixels whose input moves on by one pixel
  * each, which is most of a spectrum whose pixels are about as wide as those of the grid, they are sums of vectors. */

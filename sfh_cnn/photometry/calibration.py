@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["flux_per_count", "to_flux_density"]
 
 #: How images say that they count; short words must stand alone, so that the exponent of 1e-20 is no electron.
-_COUNTING = re.compile(r"electron|count|\b(cts?|cps|dn|adu)\b|(?<!\w)e-(?!\w)", re.IGNORECASE)
+_COUNTING = re.compile(r"electron|count|(?<![a-z])(cts?|cps|dn|adus?)(?![a-z])|(?<!\w)e-(?!\d)", re.IGNORECASE)
 
 
 def to_flux_density(

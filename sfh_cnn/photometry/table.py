@@ -81,7 +81,7 @@ def read_photometry(
         if np.shape(value) not in ((n_spec,), () if n_spec == 1 else (n_spec,)):
             rows = np.shape(value)[0] if np.ndim(value) else "one value"
             raise SFHCNNError(f"photometry[{band!r}] has {rows} for {n_spec} spectra; give a row for each")
-        if np.shape(error) not in ((), (n_spec,)):  # None has the shape of a number
+        if np.shape(error) not in ((), (1,), (n_spec,)):  # None has the shape of a number
             raise SFHCNNError(
                 f"the error of photometry[{band!r}] has shape {np.shape(error)} for {n_spec} spectra; give one for each"
             )

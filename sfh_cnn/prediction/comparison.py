@@ -4,8 +4,6 @@ import torch
 
 from sfh_cnn.core import kernels
 
-from .polynomial_fit import valid_range
-
 __all__ = ["compare"]
 
 #: Spectra that go together where that is not compiled: few enough for the cache.
@@ -45,7 +43,7 @@ def compare(stars, fit, rows, position, history, spectra, window, pixels):
         return _plain(stars, fit, rows, position, history, spectra, window, pixels)
     chi2, window_flux, sampled = _compiled(stars, fit, rows, position, history, spectra, window, pixels)
     beyond = _beyond(spectra[2], window)
-    if len(beyond):  # few: the compiled loop has no polynomial that stops
+    if len(beyond):  # the compiled loop has no polynomial that stops
         few = {name: values[beyond] for name, values in history.items() if name in ("velocity", "a_v")}
         few_spectra = tuple(values[beyond] for values in spectra)
         _, window_flux[beyond], _ = _plain(stars, fit, rows, position[beyond], few, few_spectra, window, pixels)
@@ -55,8 +53,11 @@ def compare(stars, fit, rows, position, history, spectra, window, pixels):
 def _beyond(mask, window):
     """Numbers of the spectra that end inside the window or do not reach it."""
     near = torch.nonzero(mask[:, window.start] | mask[:, window.stop - 1])[:, 0]
-    first, last = valid_range(mask[near])
-    return near[(first > window.start) | (last < window.stop - 1)]
+    if not len(near):
+        return near
+    bad = mask[near]
+    ends = bad[:, : window.start + 1].all(1) | bad[:, window.stop - 1 :].all(1)
+    return near[ends & ~bad.all(1)]
 
 
 def _plain(stars, fit, rows, position, history, spectra, window, pixels):

@@ -23,6 +23,7 @@ from sfh_cnn.core import FLUX_UNIT, SFHCNNError, map_on_cluster, progress
 from sfh_cnn.photometry import to_flux_density
 from sfh_cnn.results import SFHMaps, SFHResult
 from sfh_cnn.spectra import estimate_noise
+from sfh_cnn.spectra.conventions import plain_redshift
 
 from .binning import bin_spaxels
 from .cube_parts import MemoryParts, parts_in_folder
@@ -44,7 +45,7 @@ _MIN_COVERAGE = 0.5
 #: A band is used for a bin if at least this share of its spaxels has a flux.
 _MIN_BAND_COVERAGE = 0.9
 #: Planes of flux, errors and mask by which a cube is known again.
-_N_HASHED = 16
+_N_HASHED = 5
 
 
 def predict_cube(
@@ -130,7 +131,7 @@ def _distance(distance, redshift):
     """One distance for all spaxels: a cosmology would take their rotation for distance."""
     if not hasattr(distance, "luminosity_distance"):
         return distance
-    z = float(np.nanmedian(redshift))
+    z = float(np.nanmedian(plain_redshift(redshift)))
     if not z > 0:
         raise SFHCNNError(f"a cosmology gives no distance at redshift {z:g}; give distance as a length")
     return distance.luminosity_distance(z)
@@ -169,7 +170,7 @@ def _band_maps(images, bands, shape):
         name = f"images[{band!r}]"
         if band not in bands:
             raise SFHCNNError(f"images has {band}; the network knows {', '.join(bands)}")
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or pair[1] is None:
             raise SFHCNNError(f"{name} must be a pair of flux and error, got {type(pair).__name__}")
         flux, error = (part.filled(np.nan) if hasattr(part, "filled") else part for part in pair)
         for part in (flux, error):
@@ -262,13 +263,15 @@ class _Work:
 
     def fingerprint(self):
         """What decides the numbers, so that blocks of another run are not taken for those of this one."""
-        arrays = [self.redshifts, self.bin_id]
-        for plane in np.unique(np.linspace(self.planes.start, self.planes.stop - 1, _N_HASHED).astype(int)).tolist():
-            arrays += self.source.read(0, self.source.shape[1], slice(plane, plane + 1))
-        arrays += [part for pair in self.bands.values() for part in pair]
         digest = hashlib.sha256()
-        for array in arrays:
-            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+
+        def add(*arrays):
+            for array in arrays:
+                digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+
+        add(self.redshifts, self.bin_id, *(part for pair in self.bands.values() for part in pair))
+        for plane in np.unique(np.linspace(self.planes.start, self.planes.stop - 1, _N_HASHED).astype(int)).tolist():
+            add(*self.source.read(0, self.source.shape[1], slice(plane, plane + 1)))
         return {
             "shape": list(self.source.shape),
             "planes": [self.planes.start, self.planes.stop],

@@ -107,7 +107,7 @@ def _options(table, i, path):
             options[name] = str(value)
         else:
             try:
-                options[name] = u.Quantity(value) if name in _WITH_UNIT else _number(value)
+                options[name] = _with_unit(value) if name in _WITH_UNIT else _number(value)
             except (TypeError, ValueError) as err:
                 kind = "a number with a unit" if name in _WITH_UNIT else "a number"
                 raise SFHCNNError(f"{path}, row {i + 1}: {name} must be {kind}, got {str(value)!r}") from err
@@ -115,6 +115,14 @@ def _options(table, i, path):
         if name not in options:
             raise SFHCNNError(f"{path}, row {i + 1} has no {name}")
     return options
+
+
+def _with_unit(value):
+    """A Quantity, which has a unit."""
+    value = u.Quantity(value)
+    if value.unit == u.dimensionless_unscaled:
+        raise ValueError("no unit")
+    return value
 
 
 def _number(value):

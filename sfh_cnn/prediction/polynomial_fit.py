@@ -5,7 +5,7 @@ import torch
 
 from .lines import near_lines
 
-__all__ = ["PolynomialFit", "valid_range"]
+__all__ = ["PolynomialFit"]
 
 #: Order of the polynomial by which a model may differ smoothly from the data: dust laws and flux calibration are not
 #: part of a history.
@@ -14,7 +14,7 @@ _ORDER = 4
 _COLUMNS = 16
 
 
-def valid_range(mask):
+def _valid_range(mask):
     """First and last valid pixel of each spectrum, (n_spec,); the outermost ones where none is valid."""
     valid = (~mask).view(torch.uint8)
     return valid.argmax(1), mask.shape[1] - 1 - valid.flip(1).argmax(1)
@@ -68,7 +68,7 @@ class PolynomialFit:
         bend : Tensor, shape (n_spec, n_wave)
             The polynomial; beyond the outermost valid pixels, where nothing holds it, as it is there.
         """
-        first, last = valid_range(mask)
+        first, last = _valid_range(mask)
         # Bytes convert several times faster than booleans select, and NaN under the mask must go: 0 * NaN is NaN.
         valid = (~mask).view(torch.uint8).to(flux.dtype)
         data = (flux * valid).nan_to_num_(0.0, 0.0, 0.0)

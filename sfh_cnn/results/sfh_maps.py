@@ -251,7 +251,7 @@ class SFHMaps:
         Raises
         ------
         SFHCNNError
-            If ``step`` is missing, not positive, or a length without a distance.
+            If ``step`` is missing, not positive, or a length without a distance, or no spectrum has light.
         """
         radius = self.radius(center, inclination, position_angle)
         if step is None or not u.Quantity(step) > 0:
@@ -261,6 +261,8 @@ class SFHMaps:
         plain_step = float(to_plain(step, radius.unit, "step"))
         ring = np.floor(radius.value / plain_step).astype(int)
         good = (self.bin_id >= 0) & can_be_stacked(self.result)[self.bin_id]
+        if not good.any():
+            raise SFHCNNError("no spectrum of the maps has light, so there is no profile; look at the flags")
         rings = np.unique(ring[good])
         stacks = [self.sum((ring == one) & good) for one in rings]
         unit = u.Quantity(step).unit

@@ -86,8 +86,8 @@ def uncertainty_unit_error(name: str, unit: Any, flux_unit: u.UnitBase, power: i
     -------
     astropy.units.UnitConversionError
     """
-    right = (flux_unit**power).to_string() or "no unit"
-    return u.UnitConversionError(f"{name} is in {unit}, which does not belong to the flux; give it in {right}")
+    given, right = (one.to_string() or "no unit" for one in (unit, flux_unit**power))
+    return u.UnitConversionError(f"{name} is in {given}, which does not belong to the flux; give it in {right}")
 
 
 def bare_flux_unit(unit: Any) -> tuple[u.UnitBase, str]:

@@ -44,8 +44,8 @@ _BLOCK = 16
 
 #: A unit larger than this, in erg/s/cm2/Angstrom, leaves squares of errors that float32 does not hold.
 _LARGE_UNIT = 1e-10
-#: About the error of a pixel, in the same.
-_SMALL_FLUX = 1e-20
+#: The unit that is taken instead, in the same: errors from 1e-28 to 1e9 of them have squares in range.
+_SMALL_UNIT = 1e-10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -285,12 +285,14 @@ class Cube:
 def _flat(values, factor, convert=np.positive, factor_after=1.0):
     """Planes as float32, (n_planes, n_spaxel), multiplied, converted and multiplied again.
 
-    In double precision: the inverse variance of an error of 1e-20 is 1e40, which float32 does not hold. Never in place,
-    for the planes may be those of the user.
+    In double precision where there is more to do than to convert: the inverse variance of an error of 1e-20 is 1e40,
+    which float32 does not hold. Never in place, for the planes may be those of the user.
     """
     values = values.reshape(values.shape[0], -1)
-    if values.dtype == np.float32 and factor == factor_after == 1 and convert is np.positive:
-        return values
+    if factor == factor_after == 1 and (values.dtype == np.float32 or convert is np.positive):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of bad pixels
+            values = values.astype(np.float32, copy=False)
+            return values if convert is np.positive else convert(values)
     out = np.empty(values.shape, dtype=np.float32)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of bad pixels
         for start in range(0, len(out), _BLOCK):
@@ -437,7 +439,7 @@ def _units(stored, wcs):
     bare, _ = bare_flux_unit(unit)
     density = u.spectral_density(5500 * u.AA)
     if bare.is_equivalent(FLUX_UNIT, density) and (size := bare.to(FLUX_UNIT, equivalencies=density)) > _LARGE_UNIT:
-        factor = 2.0 ** round(math.log2(size / _SMALL_FLUX))
+        factor = 2.0 ** round(math.log2(size / _SMALL_UNIT))
         unit = u.Unit(unit / factor)
     return {"unit": unit, "stored_unit": stored, "flux_factor": factor}
 

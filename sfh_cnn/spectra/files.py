@@ -306,11 +306,11 @@ def _from_table(table, header, path):
     wavelength = columns[find(_WAVELENGTH, required=True)]
     if getattr(wavelength, "unit", None) is None:
         raise SFHCNNError(f"the wavelengths in {path} have no unit; give them one, such as Angstrom (ECSV keeps units)")
-    flux, bad = _bare(columns[find(_FLUX, required=True)])
+    flux, bad = _bare(columns[find(_FLUX, required=True)], parse_flux_unit)
     bare_flux_unit(flux.unit)  # refuses magnitudes, which no Spectrum of specutils can hold either
     uncertainty = None
     if (name := find(_UNCERTAINTY)) is not None:
-        values, bad_error = _bare(columns[name])
+        values, bad_error = _bare(columns[name], parse_flux_unit)
         bad = bad | bad_error
         kind = _UNCERTAINTY[name]
         # Errors without a unit are in that of the flux.
@@ -331,14 +331,14 @@ def _from_table(table, header, path):
     )
 
 
-def _bare(column):
-    """A column as a Quantity, without a unit where it has none, and its mask."""
+def _bare(column, parse=u.Unit):
+    """A column as a Quantity, without a unit where it has none, and its mask; ``parse`` reads odd units."""
     mask = np.asarray(getattr(column, "mask", False), dtype=bool)
     values = getattr(column, "unmasked", column)
     if not isinstance(values, u.Quantity):
         values = np.ma.getdata(values) << u.dimensionless_unscaled
     if isinstance(values.unit, u.UnrecognizedUnit):
-        values = values.value << parse_flux_unit(values.unit.name)
+        values = values.value << parse(values.unit.name)
     return values, mask
 
 

@@ -10,7 +10,7 @@ from astropy.nddata import StdDevUncertainty, VarianceUncertainty
 
 from sfh_cnn.core import SFHCNNError, footprint, one_clear_error, parse_flux_unit, split_shapes
 
-from .conventions import celestial_part, medium_of_ctype, per_spaxel, unmask
+from .conventions import bare_flux_unit, celestial_part, medium_of_ctype, per_spaxel, unmask
 
 if TYPE_CHECKING:
     from typing import Any
@@ -129,9 +129,13 @@ def extract_aperture(
         light = weight
     covered = (~bad) @ (light / light.sum())
     scale = 1 / np.where(covered < _MIN_COVERAGE, np.nan, covered)
+    unit = per_spaxel(cube.flux.unit, celestial_part(cube.wcs))
+    if unit != cube.flux.unit:  # the area goes into the values, for FITS takes no other scales than powers of ten
+        bare, _ = bare_flux_unit(cube.flux.unit)
+        scale, unit = scale * unit.to(bare), bare
     return Spectrum(
         spectral_axis=u.Quantity(cube.spectral_axis, u.AA),
-        flux=scale * (np.where(bad, 0, flux) @ weight) * per_spaxel(cube.flux.unit, celestial_part(cube.wcs)),
+        flux=scale * (np.where(bad, 0, flux) @ weight) * unit,
         uncertainty=None if error is None else StdDevUncertainty(scale * error, copy=False),
         mask=np.isnan(scale),
         redshift=redshift,

@@ -236,7 +236,8 @@ def _resample_block(flux, flux_err, mask, rows, operator, out):
 
 def _powers_of_two(values, good):
     """For each row a power of two near the geometric mean of its good values, (n_spec,); 1 where there are none."""
-    good = good & np.isfinite(values) & (values > 0)
+    known = np.finfo(np.float32)  # what is beyond is a sign of a bad pixel
+    good = good & (values >= known.tiny) & (values <= known.max)
     exponent = np.frexp(np.where(good, values, 1.0))[1] - 1.0
     mean = np.sum(exponent, axis=1, where=good) / np.maximum(good.sum(axis=1), 1)
     return np.exp2(np.floor(mean)).astype(np.float32)

@@ -53,7 +53,7 @@ def test_regions_of_ds9(run, tmp_path, image):
     ("arguments", "message", "code"),
     [
         (["--bands", "F814W,F555W", "--regions", "a.reg"], "1 images need as many --bands", 2),
-        (["--bands", "F814W,F814W", "--regions", "a.reg"], "1 images need as many --bands", 2),
+        (["{image}", "--bands", "F814W,F814W", "--regions", "a.reg"], "--bands has a band twice", 2),
         (["--bands", "F814W"], "either --regions, or --position", 2),
         (["--bands", "F814W", "--position", "1", "2", "--radius", "3 kg"], "no angle", 2),
         (["--bands", "F814W", "--position", "here", "there", "--radius", "1arcsec"], "no position", 2),
@@ -63,6 +63,6 @@ def test_regions_of_ds9(run, tmp_path, image):
 )
 def test_bad_input_is_refused(refused, image, arguments, message, code):
     """In one line."""
-    line, status = refused("photometry", image, *arguments)
+    line, status = refused("photometry", image, *(text.replace("{image}", str(image)) for text in arguments))
     assert message in line
     assert status == code

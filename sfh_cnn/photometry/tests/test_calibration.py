@@ -50,7 +50,7 @@ def test_refusals():
 
 
 @pytest.mark.parametrize(
-    "bunit", ["ELECTRONS/S", "COUNTS/S", "e-/s", "electron s-1", "", "electron / s", "ct / s", "cps"]
+    "bunit", ["ELECTRONS/S", "COUNTS/S", "e-/s", "electron s-1", "", "electron / s", "ct / s", "cps", "e-s-1"]
 )
 def test_photflam_of_rates(bunit):
     """A rate times PHOTFLAM is f_lambda."""

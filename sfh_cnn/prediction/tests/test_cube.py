@@ -353,6 +353,7 @@ def test_a_velocity_that_is_none_costs_one_spaxel(predictor, mock, path, caplog)
     velocity_kms = mock.velocity_kms.copy()
     velocity_kms[2, 3] = -9000.0
     maps = predictor.predict_cube(path, redshift=REDSHIFT, velocity=velocity_kms * u.km / u.s, snr_cut=0)
+    assert "in 1 spaxels; they are left out" in caplog.text
     missing = np.isnan(maps.mass_weighted_log_age)
     assert missing[2, 3]
     assert missing.sum() == 1
@@ -367,7 +368,7 @@ def test_another_mask_or_variance_is_another_run(predictor, mock, path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         predictor.predict_cube(path, **options)
     some = np.zeros(mock.flux.shape, dtype=bool)
-    some[20:60] = True
+    some[20:160] = True
     more = {"mask": some} if change == "mask" else {"variance": (mock.error * (1 + some)) ** 2 * UNIT**2}
     with pytest.raises(SFHCNNError, match="other data or settings"):
         predictor.predict_cube(path, **more, **options)

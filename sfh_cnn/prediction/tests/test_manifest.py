@@ -98,6 +98,7 @@ def test_refusals(predictor, tmp_path):
     for column, value, message in (
         ("redshift", "z=0.01", "row 1: redshift must be a number, got 'z=0.01'"),
         ("distance", "eleven", "row 1: distance must be a number with a unit, got 'eleven'"),
+        ("distance", 11.0, "row 1: distance must be a number with a unit, got '11.0'"),
         ("output", "", "row 1 has no output"),
     ):
         table = QTable({"cube": ["a"], "output": ["b"]})

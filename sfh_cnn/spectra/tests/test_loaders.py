@@ -82,6 +82,7 @@ def test_sum_of_surface_brightness_is_a_flux(tmp_path):
     data = write_cube(tmp_path / "cube.fits", "1e-20 erg/s/cm2/Angstrom/arcsec2", quality=False).astype(float)
     spectrum = extract_aperture(read_muse_cube(tmp_path / "cube.fits"), np.ones((12, 10), dtype=bool))
     assert_allclose(spectrum.flux.to_value(FLUX_UNIT), 0.04e-20 * data.sum(axis=(1, 2)), rtol=1e-5)
+    assert spectrum.flux.unit == u.Unit("1e-20 erg / (s cm2 Angstrom)")
     spectra = read_spectra(spectrum, redshift=0.01)
     assert spectra.per == ""
     assert_allclose(spectra.flux_err[0], 0.04e-20 * 2 * np.sqrt(120), rtol=1e-6)
