@@ -6,6 +6,9 @@ C_KMS = 299792.458
 #: Luminosity of the Sun in erg/s (IAU 2015 Resolution B3, nominal).
 L_SUN_ERG_S = 3.828e33
 
+#: Most negative redshift that is a galaxy and not a mistake: -900 km/s, beyond the fastest approaching ones of Virgo.
+LOWEST_REDSHIFT = -0.003
+
 #: Rest-frame V-band window in Angstrom: light fractions, light-weighted means and
 #: mass-to-light ratios use the mean L_lambda over it.
 V_WINDOW_AA = (5070.0, 5950.0)

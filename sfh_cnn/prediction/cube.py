@@ -22,8 +22,7 @@ from scipy import sparse
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError, map_on_cluster, progress
 from sfh_cnn.photometry import to_flux_density
 from sfh_cnn.results import SFHMaps, SFHResult
-from sfh_cnn.spectra import estimate_noise
-from sfh_cnn.spectra.conventions import plain_redshift
+from sfh_cnn.spectra import estimate_noise, plain_redshift
 
 from .binning import bin_spaxels
 from .cube_parts import MemoryParts, parts_in_folder

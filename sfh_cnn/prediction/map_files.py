@@ -7,8 +7,8 @@ import numpy as np
 from astropy import log
 
 from sfh_cnn.core import SFHCNNError, one_clear_error, to_plain
-from sfh_cnn.core.constants import C_KMS
-from sfh_cnn.spectra.conventions import LOWEST_REDSHIFT, plain_redshift
+from sfh_cnn.core.constants import C_KMS, LOWEST_REDSHIFT
+from sfh_cnn.spectra import plain_redshift
 
 __all__ = ["read_bin_map", "redshift_map"]
 

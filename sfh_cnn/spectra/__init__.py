@@ -2,6 +2,7 @@
 
 from .adapters import ObservedSpectra, open_spectra, read_spectra
 from .broadening import broadening_operator, smoothing_operator
+from .conventions import plain_redshift
 from .cubes import Cube, open_cube
 from .extinction import deredden, galactic_extinction
 from .files import is_cube_file, open_spectrum_file, read_spectrum_file
@@ -26,6 +27,7 @@ __all__ = [
     "open_cube",
     "open_spectra",
     "open_spectrum_file",
+    "plain_redshift",
     "read_muse_cube",
     "read_spectra",
     "read_spectrum_file",

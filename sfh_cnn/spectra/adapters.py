@@ -11,9 +11,9 @@ import numpy as np
 from astropy import log
 
 from sfh_cnn.core import FLUX_UNIT, SFHCNNError
+from sfh_cnn.core.constants import LOWEST_REDSHIFT
 
 from .conventions import (
-    LOWEST_REDSHIFT,
     bare_flux_unit,
     medium_of_ctype,
     plain_redshift,

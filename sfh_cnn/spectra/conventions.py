@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 __all__ = [
-    "LOWEST_REDSHIFT",
     "bare_flux_unit",
     "celestial_part",
     "header_wavelengths",
@@ -30,8 +29,6 @@ __all__ = [
     "unmask",
 ]
 
-#: Most negative redshift that is a galaxy and not a mistake: -900 km/s, beyond the fastest approaching ones of Virgo.
-LOWEST_REDSHIFT = -0.003
 #: The kind that each class of uncertainty is, and the power of the unit of the flux that it is in.
 _KINDS = {StdDevUncertainty: ("std", 1), VarianceUncertainty: ("variance", 2), InverseVariance: ("ivar", -2)}
 #: What the wavelengths are in, for the kinds of axes of FITS.
@@ -181,7 +178,29 @@ def header_wavelengths(header: Mapping, axis: int) -> u.Quantity:
 
 
 def plain_redshift(redshift: Any) -> np.ndarray:
-    """A redshift, or several, as plain floats; masked ones are NaN; a velocity is refused."""
+    """A redshift, or several, as plain floats.
+
+    Parameters
+    ----------
+    redshift : float, array or `~astropy.units.Quantity`
+        Masked ones become NaN.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    SFHCNNError
+        If it is a velocity, or no number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sfh_cnn.spectra import plain_redshift
+    >>> plain_redshift(np.ma.array([0.01, 0.02], mask=[False, True]))
+    array([0.01,  nan])
+    """
     unit = getattr(redshift, "unit", None)
     if unit is not None and unit.is_equivalent(u.km / u.s):
         raise SFHCNNError("redshift is a velocity; give the redshift itself (v / c for an optical velocity)")
