@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 __all__ = ["register_formats"]
@@ -25,16 +24,20 @@ def register_formats() -> None:
 class _WhenImported:
     """Watches for the import of specutils, once. Its loaders have no entry points that a package could use."""
 
-    def find_spec(self, name, path=None, target=None):  # noqa: ARG002 - what an import hook is called with
+    def find_spec(self, name, path=None, target=None):
         if name != "specutils":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = [finder for finder in sys.meta_path if not isinstance(finder, _WhenImported)]
+        specs = (finder.find_spec(name, path, target) for finder in others if hasattr(finder, "find_spec"))
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def exec_module(module):
                 execute(module)
+                # Only now: who asks whether specutils is there finds it, too, and need not import it.
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
                 _register()
 
             spec.loader.exec_module = exec_module

@@ -57,8 +57,8 @@ def train(config_file, preset, folder, resume, init_from, teacher, data, threads
     for role, source in (("started_from", init_from), ("teacher", teacher)):
         networks[role] = None
         if source:
-            artifact = _artifact(source)
-            networks[role], name = artifact.network, f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
+            networks[role] = artifact = _artifact(source)
+            name = f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, **{role: name}))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it recommends products
     training.train(

@@ -113,7 +113,8 @@ def evaluate(
     network : SFHNet
         Calibrated.
     mocks : dict of Tensor
-        Observed mocks held out from training and calibration.
+        Observed mocks held out from training and calibration. Those without a valid pixel are left out: users get
+        no prediction of such a spectrum.
     batch_size : int, optional
     engine : `~sfh_cnn.prediction.Engine`, optional
         Also measure how well reconstructions fit the spectra, and bands the spectra; joint draws are then those that
@@ -131,13 +132,16 @@ def evaluate(
         an effective ``snr`` (of noise and calibration error together) exceed, and ``band_mismatch_limit``, the same
         of the mocks with bands that their spectra cover; with age edges ``joint_posterior``.
     """
+    seen = ~mocks["mask"].all(dim=1)
+    if not seen.all():
+        mocks = {name: value[seen] for name, value in mocks.items()}
     prediction = predict_mocks(network, mocks, batch_size)
     truth = {name: mocks[name].numpy() for name in ("mass_fraction", "scalars")}
     good = ~mocks["mask"].numpy()
     ratio = np.where(good, mocks["flux"].numpy() / mocks["flux_err"].numpy(), np.nan)
     snr = np.nanmedian(ratio, axis=1)
     terciles = np.quantile(snr, [1 / 3, 2 / 3])
-    bands = np.isfinite(mocks["band_flux"].numpy()).sum(axis=1)
+    bands, n_band = np.isfinite(mocks["band_flux"].numpy()).sum(axis=1), mocks["band_flux"].shape[1]
     calibration = mocks["calibration_error"].numpy()
     covered = good.mean(axis=1)
     groups = {
@@ -145,7 +149,7 @@ def evaluate(
         f"S/N {terciles[0]:.0f}-{terciles[1]:.0f}": (snr >= terciles[0]) & (snr < terciles[1]),
         f"S/N > {terciles[1]:.0f}": snr >= terciles[1],
         "no bands": bands == 0,
-        "all bands": bands == bands.max(),
+        "all bands": (bands == n_band) & (n_band > 0),
         "calibration_error = 0": calibration == 0,
         "calibration_error > 0.01": calibration > 0.01,
         "less than 60 % of the pixels": covered < 0.6,

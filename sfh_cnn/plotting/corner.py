@@ -45,7 +45,8 @@ def plot_corner(
 ) -> Figure:
     """Draw one- and two-dimensional posteriors of quantities of one number each.
 
-    Contours hold 68 and 95 per cent of the draws; titles and dashed lines give the median and 68 per cent.
+    Contours hold 68 and 95 per cent of the draws; titles and dashed lines give the median and 68 per cent. Where no
+    draw is finite, as of a spectrum without a usable pixel, the page only says so.
 
     Parameters
     ----------
@@ -82,6 +83,11 @@ def plot_corner(
     color, n = color or COLORS["history"], len(names)
     with plot_style():
         fig = plt.figure(figsize=(1.25 * n + 0.8,) * 2) if fig is None else fig
+        finite = np.all(np.isfinite(values), axis=0)
+        if not finite.any():
+            missing = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value).all()]
+            return _empty(fig, result, missing)
+        values = [value[finite] for value in values]
         fig.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
         axes = fig.subplots(n, n, squeeze=False)
         limits = [_limits(value) for value in values]
@@ -98,6 +104,15 @@ def plot_corner(
                     _contours(ax, values[column], values[row], limits[column], limits[row], color)
                     ax.set_ylim(limits[row])
                 _label(ax, row, column, names)
+    return fig
+
+
+def _empty(fig, result, missing):
+    """A page that says which posteriors there are not, and the flags."""
+    text = "no finite draws of\n" + "\n".join(label_of(name) for name in missing)
+    if result.flags:
+        text += "\n\nflags: " + ", ".join(result.flag_names())
+    fig.text(0.5, 0.5, text, ha="center", va="center", fontsize=8.5, color=COLORS["data"])
     return fig
 
 

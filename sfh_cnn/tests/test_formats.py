@@ -75,6 +75,23 @@ def test_the_formats_are_there_in_any_order(cube_file, order):
     assert seen["hooks"] == 0
 
 
+def test_who_asks_for_specutils_takes_nothing_away(cube_file):
+    """Looking for it, as many packages do before they import it, leaves the watch in place; more than one, too."""
+    seen = in_fresh_process(
+        """
+        import importlib.util, json, sys
+        import sfh_cnn
+        from sfh_cnn.formats import register_formats
+        register_formats()
+        found = [importlib.util.find_spec(name) is not None for name in ("specutils", "specutils", "specutils.io")]
+        from specutils import Spectrum
+        print(json.dumps([found, Spectrum.read(sys.argv[1], format="MUSE cube").shape]))
+        """,
+        cube_file,
+    )
+    assert seen == [[True] * 3, [20, 2, 3]]
+
+
 def test_the_import_is_light():
     """Neither specutils nor astropy is loaded for it, and the processor is busy for less than 0.1 s."""
     seen = in_fresh_process("""

@@ -10,6 +10,17 @@ from sfh_cnn.synthesis import SynthesisConfig
 
 __all__ = ["LossConfig", "RunConfig", "TrainingConfig"]
 
+_POSITIVE = (
+    "n_mocks",
+    "batch_size",
+    "chunk_size",
+    "learning_rate",
+    "average_steps",
+    "steps_per_epoch",
+    "n_validation",
+    "n_initial",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
@@ -55,7 +66,8 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     #: Steps between validations and checkpoints.
     steps_per_epoch: int = 250
-    #: Stop after this many epochs without a better validation loss; 0 never does.
+    #: Stop after this many epochs without a better validation loss; 0 never does. The network of the run is then that
+    #: of the last epoch, not of the best one: it saves time, and is no cure for a loss that rises again.
     patience: int = 0
     n_validation: int = 4096
     #: Mocks for scales of inputs and outputs and principal components.
@@ -70,11 +82,14 @@ class TrainingConfig:
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
     def __post_init__(self):
-        if self.chunk_size % self.batch_size:
-            raise SFHCNNError(f"chunk_size ({self.chunk_size}) must be a multiple of batch_size ({self.batch_size})")
-        for name in ("n_mocks", "batch_size", "learning_rate", "steps_per_epoch", "n_validation", "n_initial"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise SFHCNNError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("n_worker", "patience"):
+            if getattr(self, name) < 0:
+                raise SFHCNNError(f"{name} must be 0 or positive, got {getattr(self, name)}")
+        if self.chunk_size % self.batch_size:
+            raise SFHCNNError(f"chunk_size ({self.chunk_size}) must be a multiple of batch_size ({self.batch_size})")
         if self.n_distinct < 0:
             raise SFHCNNError(f"n_distinct must be 0 (all mocks differ) or a number of mocks, got {self.n_distinct}")
 
@@ -91,3 +106,32 @@ class RunConfig:
     synthesis: SynthesisConfig = dataclasses.field(default_factory=SynthesisConfig)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def check_fit(self) -> None:
+        """Make sure that the layers fit the pixels and the mocks that they start from.
+
+        Not when it is made: the mocks of a configuration can be wanted without its network.
+
+        Raises
+        ------
+        SFHCNNError
+            If they do not fit.
+        """
+        n_wave, network, n_initial = self.synthesis.instrument.n_wave, self.network, self.training.n_initial
+        for name in ("block_px", "projection_px"):
+            if n_wave % getattr(network, name):
+                raise SFHCNNError(
+                    f"n_wave is {n_wave} in [synthesis.instrument] and {name} {getattr(network, name)} in [network]; "
+                    f"n_wave must be a multiple of {name}"
+                )
+        n_projected = n_wave // network.projection_px
+        if network.n_projection > n_projected:
+            raise SFHCNNError(
+                f"n_projection is {network.n_projection}, more than the pixels that it projects: {n_projected} (n_wave "
+                f"{n_wave} over projection_px {network.projection_px}); it must be as many or fewer"
+            )
+        if n_initial < network.n_projection:
+            raise SFHCNNError(
+                f"n_initial is {n_initial}, too few mocks for {network.n_projection} principal components "
+                "(n_projection); it must be as many or more, better ten times as many"
+            )

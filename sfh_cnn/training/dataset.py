@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sfh_cnn.core import SFHCNNError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -17,6 +19,8 @@ __all__ = ["HELD_OUT", "MockStream", "held_out_mocks", "to_tensors"]
 
 #: Chunks from these numbers on are never trained on.
 HELD_OUT = {"validation": 10**9, "calibration": 2 * 10**9, "test": 3 * 10**9}
+#: Of a mock; a band that is not finite is missing.
+_MAY_BE_NAN = ("band_flux", "band_flux_err")
 
 
 def to_tensors(
@@ -38,11 +42,33 @@ def to_tensors(
     Returns
     -------
     dict of Tensor
+
+    Raises
+    ------
+    SFHCNNError
+        If a mock is not finite: it would make all weights NaN.
     """
+    _check_finite(mocks)
     chosen = {name: np.ascontiguousarray(value[rows]) for name, value in mocks.items()}
     n, n_age = chosen["mass_fraction"].shape
     chosen["edge_noise"] = np.random.default_rng(seed).standard_normal((n, n_age - 1), dtype=np.float32)
     return {name: torch.from_numpy(value) for name, value in chosen.items()}
+
+
+def _check_finite(mocks):
+    """All of them, but for missing bands and what is masked."""
+    for name, value in mocks.items():
+        if name in _MAY_BE_NAN or value.dtype.kind != "f":
+            continue
+        bad = ~np.isfinite(value)
+        if bad.any() and name in ("flux", "flux_err") and "mask" in mocks:
+            bad &= ~mocks["mask"]
+        if bad.any():
+            rows = np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))
+            raise SFHCNNError(
+                f"{name} of {len(rows)} of {len(bad)} mocks is not finite, first of number {rows[0]}; training needs "
+                "finite numbers: look for NaN in the stellar libraries, the bands or the training set"
+            )
 
 
 def held_out_mocks(generator: MockGenerator, kind: str, n: int) -> dict[str, Tensor]:

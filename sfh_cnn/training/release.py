@@ -16,6 +16,7 @@ from sfh_cnn.synthesis import MockGenerator
 
 from .checkpoint import load_checkpoint
 from .config_files import read_run_config
+from .record import check_libraries
 from .run import LOG_FOLDER, STRETCH
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def load_run(
     Raises
     ------
     SFHCNNError
-        If the folder holds no finished checkpoint.
+        If the folder holds no finished checkpoint, the stellar libraries are not those that the run was begun with,
+        or the training has ended in weights that are not finite.
     """
     folder = Path(folder)
     checkpoint = folder / "last.ckpt"
@@ -118,12 +120,14 @@ def load_run(
         raise SFHCNNError(f"{folder} holds no checkpoint (last.ckpt); train first")
     config = read_run_config(folder)
     generator = MockGenerator(config.synthesis, libraries)
+    check_libraries(folder, generator.libraries)
     network = SFHNet(generator.contract(), config.network)
     saved = load_checkpoint(checkpoint)
     prefix = "average."
     network.load_state_dict(
         {name[len(prefix) :]: value for name, value in saved["state_dict"].items() if name.startswith(prefix)}
     )
+    _check_finite(network, f"the network in {checkpoint}")
     steps = int(saved["global_step"])
     record = {
         "seed": config.training.seed,
@@ -136,6 +140,16 @@ def load_run(
         "machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}",
     }
     return network.eval(), generator, config, record
+
+
+def _check_finite(network, which):
+    """Refuse weights that are not finite."""
+    bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise SFHCNNError(
+            f"{which} has weights that are not finite ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}); train "
+            "anew, with finite mocks or a lower learning_rate"
+        )
 
 
 def _learning_curve(folder, n_point=40):
@@ -191,7 +205,7 @@ def release(
     Raises
     ------
     SFHCNNError
-        If the accuracy was not measured or the network was not calibrated.
+        If the accuracy was not measured, the network was not calibrated or its weights are not finite.
     """
     from sfh_cnn import __version__
 
@@ -199,6 +213,7 @@ def release(
         raise SFHCNNError(f"the card is incomplete: accuracy lacks {', '.join(missing)}; evaluate the network first")
     if bool((network.interval_factor == 1).all()):
         raise SFHCNNError("the card is incomplete: the network is not calibrated; call calibrate first")
+    _check_finite(network, "the network")
     contract = generator.contract(name).replace(
         training={
             **record,

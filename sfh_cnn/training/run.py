@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import json
 import logging
 import warnings
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import DataLoader
 
-from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict, folder_lock, remove_temporaries
-from sfh_cnn.network import SFHNet
+from sfh_cnn.core import SFHCNNError, SFHCNNWarning, folder_lock, remove_temporaries
+from sfh_cnn.network import Artifact, SFHNet
 from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.synthesis import MockGenerator, TrainingSet
 
@@ -23,6 +22,7 @@ from .checkpoint import load_checkpoint, whole_checkpoints
 from .config_files import read_run_config
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .initialise import initialise
+from .record import check_config, check_libraries, write_record
 from .shrink import shrink
 from .widen import pixels_together, widen
 
@@ -38,6 +38,8 @@ __all__ = ["LOG_FOLDER", "STRETCH", "build_network", "train"]
 
 #: Folder of the logs inside that of a run, and the name of the log of a stretch that began at a step.
 LOG_FOLDER, STRETCH = "log", "from_step_"
+#: What two networks must have in common to see the same.
+_VIEW = ("wave_start_aa", "wave_step_aa", "n_wave", "bands", "age_edges_yr")
 
 
 def build_network(config: RunConfig, generator: MockGenerator) -> SFHNet:
@@ -51,7 +53,13 @@ def build_network(config: RunConfig, generator: MockGenerator) -> SFHNet:
     Returns
     -------
     SFHNet
+
+    Raises
+    ------
+    SFHCNNError
+        If the layers do not fit the pixels or the number of mocks, or a mock is not finite.
     """
+    config.check_fit()
     torch.manual_seed(config.training.seed)
     network = SFHNet(generator.contract(), config.network)
     first, n = HELD_OUT["calibration"] - 2, config.training.n_initial
@@ -65,12 +73,12 @@ def train(
     config: RunConfig,
     folder: str | Path,
     resume: bool = False,
-    init_from: SFHNet | dict[str, Tensor] | None = None,
+    init_from: SFHNet | Artifact | dict[str, Tensor] | None = None,
     libraries: Iterable[SSPLibrary] | None = None,
     n_thread: int | None = None,
     progress_bar: bool = True,
     data: str | Path | TrainingSet | None = None,
-    teacher: SFHNet | None = None,
+    teacher: SFHNet | Artifact | None = None,
     **trainer: Any,
 ) -> SFHNet:
     """Train a network.
@@ -80,10 +88,10 @@ def train(
     config : RunConfig
         What to synthesise, what network, how to train.
     folder : str or `pathlib.Path`
-        Checkpoints (``last.ckpt``), ``config.json`` and logs go here.
+        Checkpoints (``last.ckpt``), ``config.json``, ``libraries.json`` and logs go here.
     resume : bool, optional
         Continue from ``last.ckpt`` in the folder; its configuration must be the same.
-    init_from : SFHNet or dict, optional
+    init_from : SFHNet, `~sfh_cnn.network.Artifact` or dict, optional
         Another network, or its state, to start from (fine-tuning). A network may have larger layers or fewer
         quantities (see `shrink`), or narrower pixels (see `widen`).
     libraries : list of SSPLibrary, optional
@@ -95,8 +103,9 @@ def train(
     data : str, `pathlib.Path` or `~sfh_cnn.synthesis.TrainingSet`, optional
         Training set on disk, made with the same synthesis configuration and libraries, whose mocks are shown again
         and again in another order; noise-free ones are observed anew each time. Instead of ``config.training.data``.
-    teacher : SFHNet, optional
+    teacher : SFHNet or `~sfh_cnn.network.Artifact`, optional
         Trained network for the same pixels, bands and age bins, from whose answers this one learns, too (see `lesson`).
+        Of an artifact the wavelengths, the bands and the edges of the bins are compared, of a network only how many.
     **trainer
         Passed to `lightning.Trainer` (accelerator, devices, strategy, ...).
 
@@ -109,13 +118,20 @@ def train(
     ------
     SFHCNNError
         If the folder holds another run or belongs to another process, or there is nothing to resume; or if the
-        training set is none of this configuration, or the weights to start from do not fit it.
+        training set is none of this configuration, or the weights to start from or the teacher do not fit it; or if
+        the run to resume was begun with other stellar libraries.
+
+    Warns
+    -----
+    SFHCNNWarning
+        If the artifact to start from was made for other wavelengths, bands or age bins.
     """
     from sfh_cnn.core import require
 
     require("lightning", extra="train")
     from lightning.pytorch.utilities import rank_zero_only
 
+    config.check_fit()
     config, stored = _with_data(config, data)
     if stored is not None:
         libraries = [SSPLibrary.read(name) for name in config.synthesis.libraries] if libraries is None else libraries
@@ -152,7 +168,7 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
 
     from .lightning_module import LitSFHNet
 
-    checkpoint, record = folder / "last.ckpt", folder / "config.json"
+    checkpoint = folder / "last.ckpt"
     init_from, teacher = start
     if teacher is None and config.training.teacher:
         raise SFHCNNError(
@@ -171,19 +187,20 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
         # What the weights once were does not matter any more.
         training = dataclasses.replace(config.training, started_from=recorded.training.started_from)
         config = dataclasses.replace(config, training=training)
-        if recorded != config:
-            raise SFHCNNError(f"{record} differs from the configuration; resume needs the one the run began with")
+        check_config(folder, recorded, config)
     elif checkpoint.exists():
         raise SFHCNNError(f"{folder} holds a run already; pass resume=True (--resume) or take another folder")
-    with atomic_write(record, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(config_to_dict(config), indent=1), encoding="utf-8")
 
     if n_thread:
         torch.set_num_threads(n_thread)
     lightning.seed_everything(config.training.seed, verbose=False)
     generator = MockGenerator(config.synthesis, libraries)
+    if resume:
+        check_libraries(folder, generator.libraries)
+    init_from, teacher = _networks(None if resume else init_from, teacher, generator.contract())
+    write_record(folder, config, None if resume else generator.libraries)
     network = build_network(config, generator)
-    if init_from is not None and not resume:
+    if init_from is not None:
         if isinstance(init_from, SFHNet):
             init_from = _fitting(init_from, network, generator, config)
         try:
@@ -237,6 +254,43 @@ def _fitting(large, small, generator, config):
         return state
     large = copy.deepcopy(large).cpu().eval()
     return shrink(large, small, to_tensors(generator.chunk(HELD_OUT["calibration"] - 2, config.training.n_initial)))
+
+
+def _networks(init_from, teacher, contract):
+    """What to start from and the teacher, without their cards, which are compared with that of the run."""
+    if isinstance(teacher, Artifact):
+        _check_teacher(teacher.contract, contract)
+        teacher = teacher.network
+    if isinstance(init_from, Artifact):
+        _compare_start(init_from.contract, contract)
+        init_from = init_from.network
+    return init_from, teacher
+
+
+def _check_teacher(theirs, ours):
+    """Refuse a teacher whose card says that it sees something else; numbers of pixels or bands may agree by chance."""
+    for name in _VIEW:
+        there, here = getattr(theirs, name), getattr(ours, name)
+        if there != here:
+            raise SFHCNNError(
+                f"the teacher {theirs.name!r} differs from the configuration in {name} ({there} and {here}); take one "
+                "with the same [synthesis.instrument] and age bins"
+            )
+
+
+def _compare_start(theirs, ours):
+    """Warn of a network to start from that saw something else; wider pixels over the same range are none of it."""
+    ends = [contract.wavelength_grid.edges_aa[[0, -1]].tolist() for contract in (theirs, ours)]
+    others = [name for name in ("bands", "age_edges_yr") if getattr(theirs, name) != getattr(ours, name)]
+    if max(abs(there - here) for there, here in zip(*ends, strict=True)) > ours.wave_step_aa / 2:
+        others.insert(0, "wavelengths")
+    if others:
+        warnings.warn(
+            f"the network to start from, {theirs.name!r}, was made for other {', '.join(others)} than the "
+            "configuration has; what it knows of them has to be learnt anew",
+            SFHCNNWarning,
+            stacklevel=5,
+        )
 
 
 def _sees(network):

@@ -7,8 +7,11 @@ from numpy.testing import assert_allclose
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core.constants import SCALAR_NAMES
+from sfh_cnn.network import save_artifact
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import TrainingSet
+from sfh_cnn.tests.small import small_config, small_generator, small_network
+from sfh_cnn.training import build_templates
 
 from .conftest import invoke
 
@@ -105,6 +108,17 @@ def test_fine_tuning_on_another_library_starts_from_the_file(run, tmp_path, conf
     assert weights
     for name in weights:
         assert_allclose(tuned[name], start[name], atol=5e-3, err_msg=name)
+
+
+def test_a_teacher_of_other_bands_is_refused(tmp_path, config_file):
+    """It has as many, and would teach the answers to others."""
+    contract, config = small_generator().contract().replace(bands=("u", "g")), small_config()
+    templates, teacher = build_templates(small_generator().grid), tmp_path / "ug.pt"
+    save_artifact(small_network(), templates, contract, config.network, teacher)
+    result = invoke("train", "--config", config_file, "--out", tmp_path / "run", "--teacher", teacher)
+    assert "differs from the configuration in bands (('u', 'g') and ('F438W', 'F814W'))" in result.stderr
+    assert result.exit_code == 1
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_mocks_on_disk_are_trained_on(run, refused, tmp_path, config_file):

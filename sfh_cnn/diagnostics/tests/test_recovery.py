@@ -89,6 +89,33 @@ def test_groups_are_what_they_say(mocks):
     assert result["groups"]["calibration_error = 0"]["n"] == (mocks["calibration_error"] == 0).sum()
 
 
+@pytest.mark.filterwarnings("error")
+def test_mocks_without_a_pixel_do_not_count(mocks):
+    """Users get no prediction of such a spectrum; the others are measured as if it was not there."""
+    blind = {name: value.clone() for name, value in mocks.items()}
+    blind["mask"][::100] = True
+    kept = torch.arange(len(mocks["mask"])) % 100 != 0
+    edges_yr = small_generator().age_grid.edges_yr
+    measured = [
+        evaluate(small_network(), some, age_edges_yr=edges_yr)
+        for some in (blind, {name: value[kept] for name, value in mocks.items()})
+    ]
+    assert measured[0] == measured[1]
+    assert measured[0]["n_mocks"] == 760
+    assert np.isfinite(measured[0]["velocity_width_limit"]["information"]).all()
+
+
+def test_groups_by_bands(mocks):
+    """All bands are those of the network, not the most that a mock happens to have; without any there is no group."""
+    few = {name: value.clone() for name, value in mocks.items()}
+    complete = np.isfinite(few["band_flux"].numpy()).all(axis=1).sum()
+    assert evaluate(small_network(), few)["groups"]["all bands"]["n"] == complete
+    few["band_flux"][:, 0] = torch.nan
+    assert "all bands" not in evaluate(small_network(), few)["groups"]
+    few["band_flux"][:] = torch.nan
+    assert "all bands" not in evaluate(small_network(), few)["groups"]
+
+
 def test_the_limits_of_the_fit_are_exceeded_by_one_in_a_hundred(mocks):
     """With an engine, of the very mocks that were measured, in six groups by noise and calibration error.
 

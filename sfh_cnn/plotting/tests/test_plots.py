@@ -1,5 +1,7 @@
 """Plots show the numbers of the result, keep inside the figure and refuse what they cannot draw."""
 
+from types import SimpleNamespace
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from sfh_cnn.plotting import (
     plot_style,
     plot_summary,
 )
+from sfh_cnn.plotting.style import label_of
 from sfh_cnn.results import SFHResult
 from sfh_cnn.results.tests.helpers import make_maps, make_result
 
@@ -163,6 +166,26 @@ def test_corner_draws_the_posterior(result, plt):
     assert sticks_out(fig) < 0.01
     with pytest.raises(SFHCNNError, match="names has sfr"):
         plot_corner(result, ("a_v", "sfr"))
+
+
+def test_corner_of_a_spectrum_without_a_prediction_says_so(result, plt, monkeypatch):
+    """Instead of an error that would end a file of many pages; of draws that are partly finite those are drawn."""
+    draws = result.draws(100)
+
+    def corner(a_v):
+        monkeypatch.setattr(SFHResult, "draws", lambda *_args: SimpleNamespace(a_v=a_v, t50=draws.t50))
+        return plot_corner(result, ("a_v", "t50"))
+
+    fig = corner(draws.a_v * np.nan)
+    assert fig.axes == []
+    assert [text.get_text().splitlines()[0] for text in fig.texts] == ["no finite draws of"]
+    assert label_of("a_v") in fig.texts[0].get_text()
+    assert label_of("t50") not in fig.texts[0].get_text()
+    assert sticks_out(fig) < 0.01
+    half = np.where(np.arange(100) < 50, np.nan, 1.0) * draws.a_v
+    fig = corner(half)
+    assert len(fig.axes) == 4
+    assert f"{np.nanmedian(half.value):.3f}" in fig.axes[0].get_title()
 
 
 def test_maps_show_the_numbers_and_stay_inside(plt):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from sfh_cnn.core import SFHCNNError
 from sfh_cnn.synthesis import generate_training_set
 from sfh_cnn.tests.small import small_config, small_generator, small_library
 from sfh_cnn.training import HELD_OUT, MockStream, held_out_mocks, to_tensors
@@ -171,3 +172,33 @@ def test_tensors_are_copies_of_the_mocks_in_the_order_asked():
     for name, value in mocks.items():
         assert np.array_equal(tensors[name].numpy(), value[[5, 3]], equal_nan=value.dtype.kind == "f")
     assert tensors["mask"].dtype == torch.bool
+
+
+@pytest.mark.parametrize("name", ["flux", "flux_err", "scalars", "mass_fraction", "redshift"])
+def test_mocks_that_are_not_finite_are_refused(name):
+    """With what, how many and which; what is masked or a missing band may be NaN."""
+    mocks = small_generator().chunk(0, 256)
+    assert np.isnan(mocks["band_flux"]).any()
+    mocks["mask"][7] = True
+    mocks["flux"][7], mocks["flux_err"][7] = np.nan, np.inf
+    to_tensors(mocks)
+    mocks["mask"][5] = False
+    mocks[name][5] = np.inf
+    with pytest.raises(SFHCNNError, match=f"{name} of 1 of 256 mocks is not finite, first of number 5"):
+        to_tensors(mocks)
+
+
+def test_the_stream_looks_at_each_chunk():
+    """Not only at the first one."""
+
+    class Breaking(Counter):
+        def chunk(self, index, n):
+            mocks = super().chunk(index, n)
+            mocks["mass_fraction"][0] = np.nan if index == 2 else 1.0
+            return mocks
+
+    stream = iter(MockStream(Breaking(), 4, 12, n_worker=0))
+    for _ in range(6):
+        next(stream)
+    with pytest.raises(SFHCNNError, match="mass_fraction of 1 of 12 mocks is not finite"):
+        next(stream)

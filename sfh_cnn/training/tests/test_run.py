@@ -1,9 +1,11 @@
 """Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
 
+import copy
 import dataclasses
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,10 +15,11 @@ import pytest
 import torch
 
 import sfh_cnn
-from sfh_cnn.core import SFHCNNError, folder_lock
-from sfh_cnn.synthesis import generate_training_set
-from sfh_cnn.tests.small import small_config, small_library
-from sfh_cnn.training import load_run, read_run_config, train
+from sfh_cnn.core import AgeGrid, SFHCNNError, folder_lock
+from sfh_cnn.ssp import toy_ssp_library
+from sfh_cnn.synthesis import MockGenerator, generate_training_set
+from sfh_cnn.tests.small import small_config, small_generator, small_library, small_network
+from sfh_cnn.training import build_network, load_run, read_run_config, release, train
 from sfh_cnn.training.run import _Endless
 
 pytest.importorskip("lightning")
@@ -234,6 +237,85 @@ def test_wrong_folders_are_refused(finished, tmp_path):
         load_run(tmp_path)
 
 
+def test_lists_and_tuples_are_the_same_to_a_run_that_goes_on(tmp_path):
+    """A configuration made in Python is resumed; of another one it is said where and what differs."""
+    edges = [float(edge) for edge in AgeGrid.default().edges_yr]
+    config = small_config(n_mocks=32)
+    listed = dataclasses.replace(config, synthesis=dataclasses.replace(config.synthesis, age_edges_yr=edges))
+    done = run(tmp_path, listed)
+    assert_equal_weights(run(tmp_path, listed, resume=True), done)  # nothing is left to do
+    other = dataclasses.replace(config, synthesis=dataclasses.replace(listed.synthesis, seed=5))
+    with pytest.raises(SFHCNNError, match=r"differs from the configuration in synthesis\.seed \(1 and 5\)"):
+        run(tmp_path, other, resume=True)
+
+
+def test_another_stellar_library_is_noticed(finished, tmp_path):
+    """By resume and by release, before anything is written; a run of before, whose folder does not say, goes on."""
+    folder, other = tmp_path / "run", [toy_ssp_library(step_aa=2.5)]
+    shutil.copytree(finished[0], folder)
+    before = (folder / "config.json").stat().st_mtime_ns
+    for read in (lambda: run(folder, resume=True, libraries=other), lambda: load_run(folder, other)):
+        with pytest.raises(SFHCNNError, match=f"begun with other stellar libraries.*{small_library().sha256}.*given"):
+            read()
+    assert (folder / "config.json").stat().st_mtime_ns == before
+    assert_equal_weights(run(folder, resume=True), finished[1])
+    (folder / "libraries.json").write_text("{")
+    with pytest.raises(SFHCNNError, match=r"libraries\.json is not readable"):
+        load_run(folder, [small_library()])
+    (folder / "libraries.json").unlink()
+    run(folder, resume=True)
+    load_run(folder, [small_library()])
+
+
+@pytest.mark.parametrize(
+    ("layers", "n_initial", "message"),
+    [
+        ({"block_px": 14}, 768, r"n_wave is 240 .* and block_px 14 .* must be a multiple of block_px"),
+        ({"projection_px": 7}, 768, r"n_wave is 240 .* and projection_px 7 .* must be a multiple"),
+        ({"projection_px": 8, "n_projection": 31}, 768, "n_projection is 31, more than the pixels .* 30"),
+        ({}, 11, r"n_initial is 11, too few mocks for 12 principal components \(n_projection\)"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(tmp_path, layers, n_initial, message):
+    """Before anything is written."""
+    config = small_config(n_initial=n_initial)
+    config = dataclasses.replace(config, network=dataclasses.replace(config.network, **layers))
+    with pytest.raises(SFHCNNError, match=message):
+        run(tmp_path / "run", config)
+    assert not any(tmp_path.iterdir())
+
+
+def test_mocks_that_are_not_finite_are_refused(monkeypatch):
+    """At the start, before they make all weights NaN."""
+    generator, chunk = small_generator(), MockGenerator.chunk
+
+    def with_nan(self, *args, **settings):
+        mocks = chunk(self, *args, **settings)
+        mocks["metallicity"][3, 2] = float("nan")
+        return mocks
+
+    monkeypatch.setattr(MockGenerator, "chunk", with_nan)
+    with pytest.raises(SFHCNNError, match="metallicity of 1 of 768 mocks is not finite, first of number 3"):
+        build_network(small_config(), generator)
+
+
+def test_weights_that_are_not_finite_are_not_released(finished, tmp_path):
+    """Neither from the folder of a run nor from memory; the layer is named."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    saved["state_dict"]["average.join.weight"][0, 0] = float("nan")
+    torch.save(saved, folder / "last.ckpt")
+    with pytest.raises(SFHCNNError, match=r"last\.ckpt has weights that are not finite \(join\.weight\)"):
+        load_run(folder, [small_library()])
+    network = copy.deepcopy(small_network())
+    network.join.bias[2] = float("inf")
+    accuracy = {"n_mocks": 1, "overall": {}}
+    with pytest.raises(SFHCNNError, match=r"the network has weights that are not finite \(join\.bias\)"):
+        release(network, small_generator(), small_config(), tmp_path / "a.pt", accuracy=accuracy, record={})
+    assert not (tmp_path / "a.pt").exists()
+
+
 def test_one_folder_one_run(tmp_path):
     """A second process is refused before it touches anything."""
     with folder_lock(tmp_path), pytest.raises(SFHCNNError, match="another process is writing"):
@@ -272,6 +354,10 @@ def test_checkpoints_do_not_pass_through_the_temporary_folder(tmp_path, monkeypa
         ({"chunk_size": 100}, r"chunk_size \(100\) must be a multiple of batch_size \(32\)"),
         ({"n_mocks": 0}, "n_mocks must be positive, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"batch_size": 0}, "batch_size must be positive, got 0"),
+        ({"chunk_size": 0}, "chunk_size must be positive, got 0"),
+        ({"average_steps": 0}, "average_steps must be positive, got 0"),
+        ({"n_worker": -1}, "n_worker must be 0 or positive, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(setting, message):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sfh_cnn.core import SFHCNNError
-from sfh_cnn.network import PackedNetwork, SFHNet
+from sfh_cnn.core import SFHCNNError, SFHCNNWarning
+from sfh_cnn.network import Artifact, PackedNetwork, SFHNet
 from sfh_cnn.tests.small import small_config, small_generator, small_library, small_network
 from sfh_cnn.training import INPUT_NAMES, lesson, to_tensors, train
 
@@ -124,3 +124,36 @@ def test_a_teacher_of_another_subject_is_refused(tmp_path, teacher):
     teacher.n_age = 8
     with pytest.raises(SFHCNNError, match="the teacher has other numbers of pixels, bands or age bins"):
         run(tmp_path, small_config(), teacher=teacher)
+
+
+def released(network, **changes):
+    """A network with its card, which says something else."""
+    contract = small_generator().contract().replace(name="other", **changes)
+    return Artifact(network, None, contract, small_config().network, sha256="")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"bands": ("u", "g")}, {"wave_start_aa": 4700.0}, {"age_edges_yr": (*range(16), 13.8e9)}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_teacher_that_sees_something_else_is_refused(tmp_path, teacher, changes):
+    """Although it has as many pixels, bands and bins; what differs is named, and nothing is written."""
+    (name,) = changes
+    with pytest.raises(SFHCNNError, match=f"the teacher 'other' differs from the configuration in {name}"):
+        run(tmp_path, small_config(), teacher=released(teacher, **changes))
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_an_artifact_teaches_and_is_started_from(tmp_path, teacher):
+    """As its network does; where it saw something else, a warning says so of the start."""
+    config = small_config(n_mocks=32)
+    networks = [
+        run(tmp_path / str(i), config, teacher=source, init_from=source)
+        for i, source in enumerate((teacher, released(teacher)))
+    ]
+    states = [network.state_dict() for network in networks]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    start = released(teacher, bands=("u", "g"), wave_start_aa=4700.0)
+    with pytest.warns(SFHCNNWarning, match="start from, 'other', was made for other wavelengths, bands than"):
+        run(tmp_path / "warned", config, init_from=start)
