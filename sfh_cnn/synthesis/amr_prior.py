@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .mixture import Family, FamilyRegistry, choose_families, log_uniform, uniform
+from sfh_cnn.core import SFHCNNError
+
+from .mixture import Family, FamilyRegistry, choose_families, log_range, log_uniform, uniform
 from .smooth_noise import bin_log_ages, smooth_noise
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ class ClosedBox(Enrichment):
     """
 
     rise_dex: tuple[float, float] = (0.1, 2.0)
-    gas_fraction: tuple[float, float] = (0.02, 0.7)
+    gas_fraction: tuple[float, float] = log_range(0.02, 0.7)
 
     def draw(self, rng, mass_fraction, edges_yr):  # noqa: ARG002
         """[M/H] per bin in dex, shape (n, n_fine)."""
@@ -135,7 +137,7 @@ class LeakyBox(Enrichment):
     """
 
     rise_dex: tuple[float, float] = (0.1, 2.0)
-    saturation: tuple[float, float] = (0.05, 3.0)
+    saturation: tuple[float, float] = log_range(0.05, 3.0)
 
     def draw(self, rng, mass_fraction, edges_yr):  # noqa: ARG002
         """[M/H] per bin in dex, shape (n, n_fine)."""
@@ -162,8 +164,15 @@ class Scatter(Enrichment):
     """
 
     bases: tuple[str, ...] = ("leaky_box", "closed_box", "linear_log_age", "flat")
-    scatter_dex: tuple[float, float] = (0.05, 0.4)
-    length_dex: tuple[float, float] = (0.05, 1.0)
+    scatter_dex: tuple[float, float] = log_range(0.05, 0.4)
+    length_dex: tuple[float, float] = log_range(0.05, 1.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.bases:
+            raise SFHCNNError(f"bases of Scatter needs at least one of {', '.join(AMR_FAMILIES.names)}, got none")
+        for name in self.bases:
+            _ = AMR_FAMILIES[name]  # a wrong name is an error here
 
     def draw(self, rng, mass_fraction, edges_yr):
         """[M/H] per bin in dex, shape (n, n_fine)."""
@@ -194,8 +203,8 @@ class Dilution(LeakyBox):
     """
 
     drop_dex: tuple[float, float] = (0.1, 0.6)
-    inflow_yr: tuple[float, float] = (1e7, 1e10)
-    recovery: tuple[float, float] = (0.02, 1.0)
+    inflow_yr: tuple[float, float] = log_range(1e7, 1e10)
+    recovery: tuple[float, float] = log_range(0.02, 1.0)
 
     def draw(self, rng, mass_fraction, edges_yr):
         """[M/H] per bin in dex, shape (n, n_fine)."""

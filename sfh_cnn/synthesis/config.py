@@ -24,6 +24,18 @@ def _check_range(name, value, low=-np.inf):
         raise SFHCNNError(f"{name} needs {low:g} <= low <= high, got {value}")
 
 
+def _check_least(name, value, low):
+    if not low <= value < np.inf:
+        raise SFHCNNError(f"{name} must be a finite number of at least {low:g}, got {value}")
+
+
+def _check_shares(config, *others):
+    """Settings whose names end in _share, and some others, are shares."""
+    for name in [field.name for field in dataclasses.fields(config) if field.name.endswith("_share")] + list(others):
+        if not 0 <= getattr(config, name) <= 1:
+            raise SFHCNNError(f"{name} is a share between 0 and 1, got {getattr(config, name)}")
+
+
 @dataclasses.dataclass(frozen=True)
 class InstrumentConfig:
     """Spectrograph and bands. The default is MUSE with the five PHANGS-HST bands."""
@@ -92,6 +104,11 @@ class DustPrior:
         _check_range("a_v_range", self.a_v_range, 0.0)
         if unknown := sorted(set(self.laws) - set(DUST_LAWS)):
             raise SFHCNNError(f"unknown dust law {', '.join(unknown)}; known: {', '.join(DUST_LAWS)}")
+        weights = np.array(list(self.laws.values()), dtype=float)
+        if not (np.all(np.isfinite(weights)) and np.all(weights >= 0) and weights.sum() > 0):
+            raise SFHCNNError(f"weights of dust laws must be finite, >= 0 and not all 0, got {self.laws}")
+        _check_shares(self)
+        _check_least("birth_cloud_factor", self.birth_cloud_factor, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +123,7 @@ class ObservationConfig:
     velocity_error_kms: float = 100.0
     #: Velocity dispersion of the stars, km/s.
     velocity_dispersion_range_kms: tuple[float, float] = (0.0, 300.0)
-    #: Rms of the smooth multiplicative error; log-uniform down to a thirtieth of the upper limit.
+    #: Rms of the smooth multiplicative error; log-uniform down to a thirtieth of the upper limit; 0 for none at all.
     calibration_error_max: float = 0.03
     #: Share of mocks without any calibration error.
     no_calibration_error_share: float = 0.35
@@ -137,9 +154,12 @@ class ObservationConfig:
         _check_range("redshift_range", self.redshift_range, -0.01)
         _check_range("velocity_dispersion_range_kms", self.velocity_dispersion_range_kms, 0.0)
         _check_range("band_error_range", self.band_error_range, 1e-4)
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_share") and not 0 <= getattr(self, field.name) <= 1:
-                raise SFHCNNError(f"{field.name} is a share between 0 and 1, got {getattr(self, field.name)}")
+        _check_shares(self, "min_coverage")
+        _check_least("velocity_error_kms", self.velocity_error_kms, 0.0)
+        _check_least("calibration_error_max", self.calibration_error_max, 0.0)
+        _check_least("error_factor", self.error_factor, 1.0)
+        if not self.calibration_scale_px > 0:
+            raise SFHCNNError(f"calibration_scale_px must be larger than 0 pixels, got {self.calibration_scale_px}")
 
     def band_mismatch(self, calibration_error: Any) -> tuple[Any, Any]:
         """How well bands and spectrum agree, as relative errors.
@@ -169,7 +189,7 @@ class SynthesisConfig:
     libraries: tuple[str, ...] = ("bc03-miles",)
     #: Share of mocks that mix two libraries at equal age and [M/H]; the others take one at random.
     mixed_library_share: float = 0.4
-    #: Age bins in yr, youngest first; empty for the default 16 bins.
+    #: Age bins in yr, youngest first, from 0; empty for the default 16 bins.
     age_edges_yr: tuple[float, ...] = ()
     seed: int = 1
     instrument: InstrumentConfig = dataclasses.field(default_factory=InstrumentConfig)
@@ -181,7 +201,10 @@ class SynthesisConfig:
     def __post_init__(self):
         if not self.libraries:
             raise SFHCNNError("libraries needs at least one stellar library")
-        self.age_grid  # noqa: B018 (the grid checks itself)
+        _check_shares(self)
+        _check_least("seed", self.seed, 0)
+        if self.age_grid.edges_yr[0] != 0:  # the grid checks itself
+            raise SFHCNNError(f"age_edges_yr must begin at 0 (stars form until now), got {self.age_edges_yr[0]:g} yr")
 
     @property
     def age_grid(self) -> AgeGrid:

@@ -60,16 +60,18 @@ class MockGenerator:
     Warns
     -----
     SFHCNNWarning
-        If the lines of the libraries are clearly broader than those of the instrument.
+        If the lines of the libraries are clearly broader than those of the instrument, or the first library lacks ages
+        or metallicities of the mocks.
     """
 
     def __init__(self, config: SynthesisConfig, libraries: Iterable[SSPLibrary] | None = None) -> None:
         self.config = config
         self.libraries = [SSPLibrary.read(name) for name in config.libraries] if libraries is None else list(libraries)
         instrument, redshift = config.instrument, config.observation.redshift_range
-        bandpasses = [load_bandpass(name) for name in instrument.bands]
-        low = min([b.wave_aa[0] for b in bandpasses] + [V_WINDOW_AA[0]]) / (1 + redshift[1]) - 20
-        high = max([b.wave_aa[-1] for b in bandpasses] + [V_WINDOW_AA[1]]) / (1 + redshift[0]) + 20
+        # The bands themselves, for a worker process does not know those that a user has registered.
+        self.bandpasses = [load_bandpass(name) for name in instrument.bands]
+        low = min([b.wave_aa[0] for b in self.bandpasses] + [V_WINDOW_AA[0]]) / (1 + redshift[1]) - 20
+        high = max([b.wave_aa[-1] for b in self.bandpasses] + [V_WINDOW_AA[1]]) / (1 + redshift[0]) + 20
         self.wave_aa = instrument.wavelength_grid.wave_aa
         self.age_grid = config.age_grid
         with one_thread():
@@ -96,7 +98,7 @@ class MockGenerator:
             n_wave=config.instrument.n_wave,
             age_edges_yr=tuple(float(edge) for edge in self.age_grid.edges_yr),
             bands=tuple(config.instrument.bands),
-            band_pivots_aa=tuple(float(load_bandpass(band).pivot_aa) for band in config.instrument.bands),
+            band_pivots_aa=tuple(float(bandpass.pivot_aa) for bandpass in self.bandpasses),
             libraries=tuple(
                 {
                     "name": library.name,
@@ -272,14 +274,15 @@ class MockGenerator:
 
         # Kinematics and resolution: one operator for the group.
         z_low, z_high = config.observation.redshift_range
-        redshift = rng.uniform(z_low, min(0.02, z_high) if rng.random() < 0.5 else z_high)
+        near = 0.02 if z_low < 0.02 < z_high else z_high
+        redshift = rng.uniform(z_low, near if rng.random() < 0.5 else z_high)
         limit = config.observation.velocity_error_kms
         velocity = np.clip(rng.normal(0, limit / 2), -limit, limit) if limit else 0.0
         sigma_kms = rng.uniform(*config.observation.velocity_dispersion_range_kms)
         bases = self.broadened_bases(redshift, sigma_kms, velocity)
 
         dust = draw_dust(rng, n, config.dust)
-        matrix = band_matrix(self.grid.coarse_wave_aa, config.instrument.bands, redshift).astype(np.float32)
+        matrix = band_matrix(self.grid.coarse_wave_aa, self.bandpasses, redshift).astype(np.float32)
         flux, bands, v_dust_free, v_level = self.spectra(history, dust, bases, matrix)
 
         # Truth.
@@ -374,8 +377,10 @@ class MockGenerator:
         """Calibration errors, lines, noise, wrong error bars, masks, cuts and band errors."""
         config, instrument, wave_aa = self.config.observation, self.config.instrument, self.wave_aa
         n, n_wave = flux.shape
-        low, high = np.log(config.calibration_error_max / 30), np.log(config.calibration_error_max)
-        calibration = np.exp(rng.uniform(low, high, n)) * (rng.random(n) >= config.no_calibration_error_share)
+        calibration = np.zeros(n)
+        if config.calibration_error_max > 0:
+            low, high = np.log(config.calibration_error_max / 30), np.log(config.calibration_error_max)
+            calibration = np.exp(rng.uniform(low, high, n)) * (rng.random(n) >= config.no_calibration_error_share)
         lsf = instrument.lsf_sigma_aa(wave_aa * (1 + redshift)) / (1 + redshift)
         rows, lines = observe.emission_lines(rng, n, wave_aa, lsf, config.emission_share)
         flux[rows] += lines

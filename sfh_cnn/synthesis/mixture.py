@@ -12,7 +12,7 @@ from sfh_cnn.core import SFHCNNError, build_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Family", "FamilyRegistry", "choose_families", "log_uniform", "uniform"]
+__all__ = ["Family", "FamilyRegistry", "choose_families", "log_range", "log_uniform", "uniform"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Family:
             if is_range and not (np.all(np.isfinite(value)) and value[0] <= value[1]):
                 raise SFHCNNError(
                     f"{field.name} of {type(self).__name__} needs two finite numbers, low <= high, got {value}"
+                )
+            if is_range and "log" in field.metadata and value[0] <= 0:
+                raise SFHCNNError(
+                    f"{field.name} of {type(self).__name__} is drawn in log and needs numbers above 0, got {value}"
                 )
 
 
@@ -124,6 +128,11 @@ def choose_families(rng, n, weights):
     """
     share = np.cumsum(weights) / np.sum(weights)
     return np.searchsorted(share, rng.random(n), side="right")
+
+
+def log_range(low, high):
+    """Default of a family's parameter that is a range for `log_uniform`: both ends must be positive."""
+    return dataclasses.field(default=(low, high), metadata={"log": True})
 
 
 def uniform(rng, bounds, n):

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from sfh_cnn.core import AgeGrid
 
-from .mixture import Family, FamilyRegistry, choose_families, log_uniform, uniform
+from .mixture import Family, FamilyRegistry, choose_families, log_range, log_uniform, uniform
 from .smooth_noise import bin_log_ages, smooth_noise
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ __all__ = ["DEFAULT", "LOCAL_DISCS", "SFH_FAMILIES", "SFHPrior", "draw_mass_frac
 
 #: All families of star formation histories, built in and registered by users.
 SFH_FAMILIES = FamilyRegistry("star formation history")
+
+#: Largest exponent that is handed to exp; from 710 on it overflows.
+_MAX_EXPONENT = 700.0
 
 #: ``@register_sfh_family("name")`` on a frozen dataclass with a method
 #: ``draw(rng, n, edges_yr) -> (n, n_fine)``: mass formed per bin, youngest first, rows sum to 1.
@@ -45,7 +48,7 @@ class DelayedTau(Family):
     """
 
     start_yr: tuple[float, float] = (2e7, 1.38e10)
-    tau_yr: tuple[float, float] = (3e7, 2e10)
+    tau_yr: tuple[float, float] = log_range(3e7, 2e10)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
@@ -69,14 +72,18 @@ class Exponential(Family):
     """
 
     start_yr: tuple[float, float] = (2e7, 1.38e10)
-    tau_yr: tuple[float, float] = (1e8, 2e10)
+    tau_yr: tuple[float, float] = log_range(1e8, 2e10)
     rising_share: float = 0.4
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
         start, tau = _draw_start(rng, self.start_yr, n, edges_yr), log_uniform(rng, self.tau_yr, n)
         rate = np.where(rng.random((n, 1)) < self.rising_share, -1, 1) / tau
-        formed = np.expm1(-rate * _elapsed(edges_yr, start)) / np.expm1(-rate * start)
+        elapsed = _elapsed(edges_yr, start)
+        with np.errstate(over="ignore", invalid="ignore"):  # of the branch that is not taken
+            formed = np.expm1(-rate * elapsed) / np.expm1(-rate * start)
+            # Rising over hundreds of e-folding times, where both overflow, their ratio is one exponential.
+            formed = np.where(-rate * start > _MAX_EXPONENT, np.exp(-rate * (elapsed - start)), formed)
         return _mass_in_bins(formed)
 
 
@@ -115,9 +122,9 @@ class Quenched(Family):
     """
 
     start_yr: tuple[float, float] = (5e7, 1.38e10)
-    tau_yr: tuple[float, float] = (3e8, 3e10)
-    quench_share: tuple[float, float] = (0.003, 0.9)
-    quench_tau_yr: tuple[float, float] = (3e6, 1e9)
+    tau_yr: tuple[float, float] = log_range(3e8, 3e10)
+    quench_share: tuple[float, float] = log_range(0.003, 0.9)
+    quench_tau_yr: tuple[float, float] = log_range(3e6, 1e9)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
@@ -149,9 +156,9 @@ class RecentChange(Family):
     """
 
     start_yr: tuple[float, float] = (1e9, 1.38e10)
-    tau_yr: tuple[float, float] = (5e8, 3e10)
-    change_yr: tuple[float, float] = (1e7, 2e9)
-    factor: tuple[float, float] = (0.01, 30.0)
+    tau_yr: tuple[float, float] = log_range(5e8, 3e10)
+    change_yr: tuple[float, float] = log_range(1e7, 2e9)
+    factor: tuple[float, float] = log_range(0.01, 30.0)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
@@ -181,10 +188,10 @@ class BurstOnTop(Family):
     """
 
     start_yr: tuple[float, float] = (1e9, 1.38e10)
-    tau_yr: tuple[float, float] = (1e8, 2e10)
-    burst_age_yr: tuple[float, float] = (3e6, 5e9)
-    burst_duration_yr: tuple[float, float] = (3e6, 5e8)
-    burst_share: tuple[float, float] = (0.003, 0.8)
+    tau_yr: tuple[float, float] = log_range(1e8, 2e10)
+    burst_age_yr: tuple[float, float] = log_range(3e6, 5e9)
+    burst_duration_yr: tuple[float, float] = log_range(3e6, 5e8)
+    burst_share: tuple[float, float] = log_range(0.003, 0.8)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
@@ -217,10 +224,10 @@ class TwoComponent(Family):
     """
 
     old_start_yr: tuple[float, float] = (3e9, 1.38e10)
-    old_tau_yr: tuple[float, float] = (5e7, 2e9)
+    old_tau_yr: tuple[float, float] = log_range(5e7, 2e9)
     young_start_yr: tuple[float, float] = (1e7, 5e9)
-    young_tau_yr: tuple[float, float] = (3e7, 2e10)
-    young_share: tuple[float, float] = (0.003, 0.95)
+    young_tau_yr: tuple[float, float] = log_range(3e7, 2e10)
+    young_share: tuple[float, float] = log_range(0.003, 0.95)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
@@ -239,7 +246,7 @@ class DoublePeaked(Family):
     Parameters
     ----------
     peak_log_age : tuple of float
-        Range of log10(lookback time/yr) of a peak, even.
+        Range of log10(lookback time/yr) of a peak, even; a peak lies at the oldest edge at the latest.
     width_dex : tuple of float
         Range of its standard deviation in log lookback time, even in log.
     share : tuple of float
@@ -247,7 +254,7 @@ class DoublePeaked(Family):
     """
 
     peak_log_age: tuple[float, float] = (6.7, 10.1)
-    width_dex: tuple[float, float] = (0.03, 0.3)
+    width_dex: tuple[float, float] = log_range(0.03, 0.3)
     share: tuple[float, float] = (0.03, 0.97)
 
     def draw(self, rng, n, edges_yr):
@@ -258,7 +265,8 @@ class DoublePeaked(Family):
         mass = 0.0
         for part in (share, 1 - share):
             width = log_uniform(rng, self.width_dex, n)
-            later = ndtr((log_edges - uniform(rng, self.peak_log_age, n)) / width)
+            peak = np.minimum(uniform(rng, self.peak_log_age, n), log_edges[-1])
+            later = ndtr((log_edges - peak) / width)
             mass = mass + part * np.diff(later, axis=1) / later[:, -1:]
         return mass
 
@@ -279,9 +287,9 @@ class Stochastic(Family):
     """
 
     start_yr: tuple[float, float] = (1e8, 1.38e10)
-    tau_yr: tuple[float, float] = (3e8, 3e10)
-    scatter_dex: tuple[float, float] = (0.15, 1.0)
-    length_dex: tuple[float, float] = (0.1, 1.0)
+    tau_yr: tuple[float, float] = log_range(3e8, 3e10)
+    scatter_dex: tuple[float, float] = log_range(0.15, 1.0)
+    length_dex: tuple[float, float] = log_range(0.1, 1.0)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
@@ -306,7 +314,7 @@ class Dirichlet(Family):
         power p; 0 is equal mass per bin, 1 a constant SFR.
     """
 
-    concentration: tuple[float, float] = (0.15, 3.0)
+    concentration: tuple[float, float] = log_range(0.15, 3.0)
     width_power: tuple[float, float] = (0.0, 0.6)
 
     def draw(self, rng, n, edges_yr):
@@ -338,7 +346,7 @@ class SingleBurst(Family):
     """
 
     log_age: tuple[float, float] = (6.5, 10.139)
-    duration_share: tuple[float, float] = (0.02, 0.3)
+    duration_share: tuple[float, float] = log_range(0.02, 0.3)
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""

@@ -7,10 +7,11 @@ numbers instead of a million.
 """
 
 import itertools
+import warnings
 
 import numpy as np
 
-from sfh_cnn.core import SFHCNNError
+from sfh_cnn.core import SFHCNNError, SFHCNNWarning
 from sfh_cnn.core.constants import FWHM_PER_SIGMA, V_WINDOW_AA
 from sfh_cnn.spectra import smoothing_operator
 
@@ -18,12 +19,17 @@ __all__ = ["CompressedSSP", "SSPGrid", "fine_age_edges"]
 
 #: Sampling of the high-resolution SSPs, Angstrom (the sampling of MILES).
 _SOURCE_STEP_AA = 0.9
+#: Libraries on pixels narrower than this are averaged over the cells of that sampling; others (MILES, on 0.9) are
+#: interpolated at their centres.
+_SHARP_STEP_AA = 0.8
 #: Sampling and range of the low-resolution SSPs from which band fluxes are made, Angstrom.
 _COARSE_STEP_AA = 10.0
 #: Age below which stars share the extra attenuation of birth clouds, yr.
 _YOUNG_YR = 1.0e7
 #: Nodes of [M/H] closer than this are one.
 _NODE_DISTANCE_DEX = 0.05
+#: Ages that the base must reach: its youngest in yr, and its oldest in units of the oldest edge.
+_BASE_YOUNGEST_YR, _BASE_OLDEST = 3e6, 0.9
 #: Room left at both ends of the grid for broadening and velocity shifts, Angstrom.
 _MARGIN_AA = 70.0
 
@@ -107,6 +113,39 @@ def _check_coverage(libraries, wave_aa, what):
             )
 
 
+def _check_grids(libraries):
+    """Raise an error that names a library that cannot be interpolated, or a base without light per mass formed."""
+    for library in libraries:
+        if len(library.age_yr) < 2 or len(library.metallicity_dex) < 2:
+            raise SFHCNNError(
+                f"SSP library {library.name!r} needs two or more ages and metallicities to interpolate between, got "
+                f"{len(library.age_yr)} and {len(library.metallicity_dex)}"
+            )
+    if not libraries[0].per_mass_formed:
+        raise SFHCNNError(
+            f"the base SSP library {libraries[0].name!r} has no fluxes per mass formed, which mocks need; put a "
+            "library that has them first, or give it levels with SSPLibrary.with_light_of"
+        )
+
+
+def _warn_of_gaps(base, oldest_yr, metallicity_range_dex):
+    """Warn of ages and [M/H] of the mocks for which the base has nothing but its nearest spectra."""
+    (young, old), (poor, rich) = base.age_yr[[0, -1]], base.metallicity_dex[[0, -1]]
+    low, high = metallicity_range_dex
+    gaps = []
+    if young > _BASE_YOUNGEST_YR or old < _BASE_OLDEST * oldest_yr:
+        gaps.append(f"ages of {young:g}-{old:g} yr for mocks of 0-{oldest_yr:g} yr")
+    if poor > low + _NODE_DISTANCE_DEX or rich < high - _NODE_DISTANCE_DEX:
+        gaps.append(f"[M/H] of {poor:g} to {rich:g} for mocks of {low:g} to {high:g}")
+    if gaps:
+        warnings.warn(
+            f"the base SSP library {base.name!r} has {' and '.join(gaps)}: its nearest spectra stand in for what it "
+            "lacks, so that the mocks are mislabelled there; put a library first that covers all",
+            SFHCNNWarning,
+            stacklevel=4,
+        )
+
+
 class CompressedSSP:
     """SSP spectra as coefficients times a few basis vectors.
 
@@ -157,10 +196,12 @@ class CompressedSSP:
 class SSPGrid:
     """Stellar libraries ready for mixing.
 
-    The first library is the base: it must cover all ages and metallicities. A further library is scaled
-    to the base's V-band light per mass formed at solar metallicity over their common ages (so that an
-    IMF of another mass normalisation does not look like another mass). Outside its own [M/H] range it
-    follows the base's relative change with [M/H]; below its youngest age the base stands in for it.
+    The first library is the base: it should cover all ages and metallicities. A further library is scaled
+    to the base's V-band light per mass formed at solar metallicity over their common ages above 10 Myr (so
+    that an IMF of another mass normalisation does not look like another mass); one without light per mass
+    formed takes that of the base population by population. Outside its own [M/H] range it follows the base's
+    relative change with [M/H]; below its youngest age, and for all stars below 10 Myr, the base stands in
+    for it.
 
     Parameters
     ----------
@@ -194,19 +235,30 @@ class SSPGrid:
     Raises
     ------
     SFHCNNError
-        If the youngest age bins are too wide, or a library does not cover the spectra, or the base not the bands.
+        If the youngest age bins are too wide, a library does not cover the spectra or has a single age or metallicity,
+        or the base does not cover the bands or has no light per mass formed.
+
+    Warns
+    -----
+    SFHCNNWarning
+        If the base lacks ages or metallicities of the mocks.
     """
 
     def __init__(self, libraries, age_edges_yr, wave_range_aa, band_range_aa, metallicity_range_dex=(-2.0, 0.4)):
+        _check_grids(libraries)
         libraries = [library.to_air() for library in libraries]
+        libraries = [
+            library if library.per_mass_formed else library.with_light_of(libraries[0]) for library in libraries
+        ]
         self.edges_yr, self.parent = fine_age_edges(np.asarray(age_edges_yr, dtype=float))
         self.n_young = int(np.sum(self.edges_yr[1:] <= _YOUNG_YR * (1 + 1e-9)))
-        if not 0 < self.n_young < len(self.edges_yr) - 1:
+        if self.edges_yr[0] != 0 or not 0 < self.n_young < len(self.edges_yr) - 1:
             raise SFHCNNError(
                 f"age bins must tell stars younger than {_YOUNG_YR:g} yr, which birth clouds dim, from older ones: let "
                 f"the youngest bin begin at 0 and end at {10 * _YOUNG_YR:g} yr at the latest, got edges at "
                 f"{', '.join(f'{edge:g}' for edge in age_edges_yr)} yr"
             )
+        _warn_of_gaps(libraries[0], self.edges_yr[-1], metallicity_range_dex)
         low, high = metallicity_range_dex
         nodes = libraries[0].metallicity_dex
         for library in libraries[1:]:  # libraries that nearly agree on a node share it
@@ -223,6 +275,9 @@ class SSPGrid:
             np.interp(self.source_wave_aa, library.wave_aa, library.lsf_fwhm_aa) / FWHM_PER_SIGMA
             for library in libraries
         ]
+        for library, sigma_aa in zip(libraries, resolution, strict=True):
+            if self._is_sharp(library):  # a mean over a cell has the width of the cell
+                sigma_aa[:] = np.sqrt(sigma_aa**2 + _SOURCE_STEP_AA**2 / 12)
         self.source_sigma_aa = np.max(resolution, axis=0)
         fine, coarse = [], []
         for library, sigma_aa in zip(libraries, resolution, strict=True):
@@ -248,14 +303,26 @@ class SSPGrid:
         part = part.reshape(-1, *[1] * (values.ndim - 2))
         return by_age[:, index] * (1 - part) + by_age[:, index + 1] * part
 
+    def _source(self, library):
+        """Pixels of a library in and around the range of the high-resolution SSPs."""
+        return (library.wave_aa > self.source_wave_aa[0] - 20) & (library.wave_aa < self.source_wave_aa[-1] + 20)
+
+    def _is_sharp(self, library):
+        """Whether a library's pixels are so narrow that the sampling of the SSPs would miss some."""
+        return np.median(np.diff(library.wave_aa[self._source(library)])) < _SHARP_STEP_AA
+
     def _on_common_grid(self, library, sigma_aa):
         """One library at the common ages, metallicities, wavelengths and resolution."""
         from scipy.interpolate import make_interp_spline  # 0.15 s that prediction need not wait for
 
-        source = (library.wave_aa > self.source_wave_aa[0] - 20) & (library.wave_aa < self.source_wave_aa[-1] + 20)
+        source = self._source(library)
         by_node = self._interpolate(library.flux[..., source].astype(float), library)
         spline = make_interp_spline(library.wave_aa[source], by_node, k=3, axis=-1)
-        fine = spline(self.source_wave_aa)
+        if self._is_sharp(library):
+            edges = np.append(self.source_wave_aa, self.source_wave_aa[-1] + _SOURCE_STEP_AA) - _SOURCE_STEP_AA / 2
+            fine = np.diff(spline.antiderivative()(edges), axis=-1) / _SOURCE_STEP_AA
+        else:
+            fine = spline(self.source_wave_aa)
         excess = np.sqrt(np.maximum(self.source_sigma_aa**2 - sigma_aa**2, 0.0))
         if excess.max() > 0.05:
             operator = smoothing_operator(self.source_wave_aa, excess)
@@ -272,6 +339,7 @@ class SSPGrid:
     def _complete(self, library, fine, coarse, base_fine, base_coarse):
         """Scale a further library to the base and fill ages and metallicities that it lacks."""
         covered = self.edges_yr[:-1] >= library.age_yr[0] * 0.99
+        covered[: self.n_young] = False  # the spectra of young stars are the base's alone
         solar = np.argmin(np.abs(self.nodes_dex))
         window = (self.coarse_wave_aa >= V_WINDOW_AA[0]) & (self.coarse_wave_aa <= V_WINDOW_AA[1])
         ratio = base_coarse[..., window].mean(axis=-1) / coarse[..., window].mean(axis=-1)

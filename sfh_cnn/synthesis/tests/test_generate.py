@@ -1,13 +1,14 @@
 """Mocks against the same story told another way: a direct sum over the library, convolved by hand."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sfh_cnn.core.constants import C_KMS, FWHM_PER_SIGMA, SCALAR_NAMES, V_WINDOW_AA
-from sfh_cnn.photometry import band_matrix
+from sfh_cnn.photometry import Bandpass, band_matrix, bandpass, register_bandpass
 from sfh_cnn.synthesis import (
     DustPrior,
     MetallicityPrior,
@@ -289,3 +290,44 @@ def test_two_libraries_are_mixed_at_equal_age_and_metallicity(small_config, toy)
     two = MockGenerator(dataclasses.replace(config, mixed_library_share=1.0), [toy, twin]).chunk(0, 20, observed=False)
     assert_allclose(two["flux"], np.broadcast_to(one["flux"][:1], two["flux"].shape), rtol=1e-3)
     assert_allclose(scalar(two, "log_mass_to_light"), scalar(one, "log_mass_to_light")[0], atol=1e-3)
+
+
+def test_light_labels_are_those_of_the_spectra(small_config, toy):
+    """With a second library of other young stars, too, the light of the history is the light that is seen."""
+    brighter = dataclasses.replace(toy, name="brighter", flux=toy.flux * np.where(toy.age_yr < 9e6, 3.0, 1.0)[:, None])
+    generator = MockGenerator(dataclasses.replace(small_config, mixed_library_share=0.0), [toy, brighter])
+    history = generator._histories(np.random.default_rng(0), 200)
+    bases = generator.broadened_bases(0.0, 100.0)
+    dust = np.zeros(200, dtype=int), np.zeros(200), np.zeros(200)
+    matrix = band_matrix(generator.grid.coarse_wave_aa, ["F814W"]).astype(np.float32)
+    v_dust_free = generator.spectra(history, dust, bases, matrix)[2]
+    assert_allclose(history["light"].sum(axis=1), v_dust_free * (V_WINDOW_AA[1] - V_WINDOW_AA[0]), rtol=2e-3)
+
+
+def test_redshifts_beyond_the_nearby_ones(small_config, toy):
+    """A range that begins above 0.02 has no nearby half."""
+    config = pinned(small_config, redshift_range=(0.03, 0.1))
+    redshift = MockGenerator(config, [toy]).chunk(0, 256 * 20, observed=False)["redshift"]
+    assert redshift.min() >= 0.03
+    assert redshift.max() > 0.07
+
+
+def test_calibration_can_be_perfect(small_config, toy):
+    """A largest calibration error of 0 leaves noise alone."""
+    seen = MockGenerator(pinned(small_config, calibration_error_max=0.0, no_calibration_error_share=0.0), [toy])
+    mocks = seen.chunk(0, 50)
+    assert_array_equal(mocks["calibration_error"], 0)
+    assert np.all(np.isfinite(mocks["flux"]))
+
+
+def test_a_band_of_one_s_own_travels_to_the_workers(small_config, toy, monkeypatch):
+    """A worker process gets the generator as a pickle and has never heard of the band."""
+    monkeypatch.setattr(bandpass, "_registered", {})
+    register_bandpass(Bandpass("mine", [5000.0, 5100.0, 5900.0, 6000.0], [0.0, 1.0, 1.0, 0.0]))
+    instrument = dataclasses.replace(small_config.instrument, bands=("mine",))
+    generator = MockGenerator(dataclasses.replace(small_config, instrument=instrument), [toy])
+    here, parcel = generator.chunk(0, 3), pickle.dumps(generator)
+    bandpass._registered.clear()
+    there = pickle.loads(parcel)
+    assert_array_equal(there.chunk(0, 3)["band_flux"], here["band_flux"])
+    assert there.contract().band_pivots_aa == generator.contract().band_pivots_aa

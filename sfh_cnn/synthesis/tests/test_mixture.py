@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from sfh_cnn.core import SFHCNNError
-from sfh_cnn.synthesis.mixture import Family, FamilyRegistry, choose_families, log_uniform
+from sfh_cnn.synthesis.amr_prior import AMR_FAMILIES
+from sfh_cnn.synthesis.mixture import Family, FamilyRegistry, choose_families, log_range, log_uniform
+from sfh_cnn.synthesis.sfh_prior import SFH_FAMILIES
 
 
 @pytest.fixture
@@ -18,6 +20,7 @@ def registry():
     @dataclasses.dataclass(frozen=True)
     class One(Family):
         width: tuple[float, float] = (1.0, 2.0)
+        share: tuple[float, float] = log_range(0.1, 0.5)
 
         def draw(self):
             return self.width
@@ -52,8 +55,9 @@ def test_parameters_reach_the_family_as_tuples(registry):
     ("weights", "parameters", "match"),
     [
         ({"two": 1}, {}, "unknown test family 'two'; known families: one"),
-        ({"one": 1}, {"one": {"wdth": [1, 2]}}, "unknown key wdth; known keys: width"),
+        ({"one": 1}, {"one": {"wdth": [1, 2]}}, "unknown key wdth; known keys: share, width"),
         ({"one": 1}, {"one": {"width": [2, 1]}}, "width of One needs two finite numbers, low <= high"),
+        ({"one": 1}, {"one": {"share": [0, 1]}}, "share of One is drawn in log and needs numbers above 0"),
         ({"one": 1}, {"two": {"width": [1, 2]}}, "without a weight: two"),
         ({"one": -1}, {}, "must be finite, >= 0 and not all 0"),
         ({"one": 0}, {}, "must be finite, >= 0 and not all 0"),
@@ -77,3 +81,21 @@ def test_only_dataclasses_that_draw_are_families(registry):
     """A class without draw or fields is refused when it is registered, not when it is used."""
     with pytest.raises(SFHCNNError, match="must be a dataclass with a draw method"):
         registry.register("bad")(dict)
+
+
+@pytest.mark.parametrize("registry", [SFH_FAMILIES, AMR_FAMILIES])
+def test_no_range_makes_a_family_overflow(registry):
+    """Every range can begin at 0 unless the family says that it must not; no draw divides by 0 or takes its log."""
+    mass = np.full((20, 85), 1 / 85)
+    edges_yr = np.concatenate([np.arange(10) * 1e6, np.geomspace(1e7, 1.38e10, 76)])
+    for name in registry.names:
+        for field in dataclasses.fields(registry[name]):
+            if not isinstance(field.default, tuple) or isinstance(field.default[0], str):
+                continue
+            try:
+                family = registry[name](**{field.name: (0.0, field.default[1])})
+            except SFHCNNError as err:
+                assert "is drawn in log" in str(err)  # noqa: PT017
+                continue
+            args = (mass, edges_yr) if registry is AMR_FAMILIES else (20, edges_yr)
+            assert np.all(np.isfinite(family.draw(np.random.default_rng(0), *args)))

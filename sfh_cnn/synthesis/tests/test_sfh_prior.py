@@ -221,6 +221,21 @@ def test_local_discs_are_old_and_still_forming_stars():
     assert np.mean(recent > 1e-4) > 0.95
 
 
+def test_steep_rises_do_not_overflow():
+    """Over 1380 e-folding times the mass up to an age t is 1 - exp(-t / tau)."""
+    mass = draw("exponential", start_yr=1.38e10, tau_yr=1e7, rising_share=1.0)[0]
+    assert_allclose(mass, -np.diff(np.exp(-EDGES_YR / 1e7)), rtol=1e-6, atol=1e-12)
+
+
+def test_peaks_before_the_oldest_edge():
+    """A grid that ends before most peaks of the prior has their stars in its oldest bins."""
+    edges = np.concatenate([[0.0], np.geomspace(1e7, 3e8, 20)])
+    mass = SFH_FAMILIES["double_peaked"]().draw(np.random.default_rng(0), 2000, edges)
+    assert np.all(mass >= 0)
+    assert_allclose(mass.sum(axis=1), 1)
+    assert np.mean(mass[:, -2:].sum(axis=1) > 0.3) > 0.5
+
+
 @pytest.mark.parametrize("prior", [DEFAULT, LOCAL_DISCS])
 def test_a_prior_survives_toml(prior):
     """Prior to plain tables and back draws the same histories, whether ranges are tuples or lists."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 
-from sfh_cnn.core import AgeGrid, SFHCNNError
-from sfh_cnn.core.constants import V_WINDOW_AA
+from sfh_cnn.core import AgeGrid, SFHCNNError, SFHCNNWarning
+from sfh_cnn.core.constants import FWHM_PER_SIGMA, V_WINDOW_AA
 from sfh_cnn.photometry import band_matrix
 from sfh_cnn.ssp import SSPLibrary, toy_ssp_library
 from sfh_cnn.synthesis.ssp_grid import CompressedSSP, SSPGrid, _age_average, fine_age_edges, metallicity_weights
@@ -218,8 +218,89 @@ def test_e_miles_beside_bc03_is_e_miles(bc03):
     assert np.std(scales) / np.mean(scales) < 0.005
 
 
-@pytest.mark.parametrize("edges_yr", [(0.0, 1e9, 1e10), (1e8, 1e9, 1e10), (0.0, 1e6, 1e7)])
+@pytest.mark.parametrize("edges_yr", [(0.0, 1e9, 1e10), (1e8, 1e9, 1e10), (0.0, 1e6, 1e7), (1e6, 1e7, 1e10)])
 def test_bins_that_do_not_tell_young_stars_from_old_are_refused(edges_yr):
-    """A first bin of 1 Gyr, bins without young stars, bins without old ones."""
+    """A first bin of 1 Gyr, bins without young stars, bins without old ones, bins without the youngest."""
     with pytest.raises(SFHCNNError, match="youngest bin begin at 0 and end at 1e\\+08 yr"):
         SSPGrid([toy_ssp_library(step_aa=20.0)], np.array(edges_yr), (4800.0, 6000.0), (3500.0, 9800.0), (-2.0, 0.4))
+
+
+def test_young_stars_are_the_base_s_in_light_and_spectrum(toy):
+    """A second library that covers stars below 10 Myr, and makes them brighter, lends them neither light nor level."""
+    brighter = dataclasses.replace(toy, flux=toy.flux * np.where(toy.age_yr < 9e6, 3.0, 1.0)[:, None])
+    grid = SSPGrid([toy, brighter], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
+    assert_array_equal(grid.v_light[1, : grid.n_young], grid.v_light[0, : grid.n_young])
+    # The first older bins still feel the step at 9 Myr; a level from the young ones would be off by 0.13 in log.
+    assert_allclose(grid.v_light[1, grid.n_young + 5 :], grid.v_light[0, grid.n_young + 5 :], rtol=0.02)
+
+
+def test_spectra_of_unknown_level_get_that_of_the_base(toy):
+    """As a second library each population shines as the base's does; as the base there is no mass to learn."""
+    factor = np.random.default_rng(0).uniform(0.2, 5, (len(toy.metallicity_dex), len(toy.age_yr), 1))
+    loose = dataclasses.replace(toy, name="loose", flux=toy.flux * factor, per_mass_formed=False)
+    grid = SSPGrid([toy, loose], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
+    assert_allclose(grid.v_light[1], grid.v_light[0], rtol=1e-4)
+    with pytest.raises(SFHCNNError, match="'loose' has no fluxes per mass formed"):
+        SSPGrid([loose, toy], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
+
+
+@pytest.mark.parametrize(
+    ("ages", "metallicities", "match"),
+    [
+        (
+            slice(20, None),
+            slice(None),
+            r"'toy' has ages of 3.98107e\+07-1.58489e\+10 yr for mocks of 0-1.38e\+10 yr: its",
+        ),
+        (slice(0, -3), slice(None), r"'toy' has ages of 100000-6.45654e\+09 yr"),
+        (slice(None), slice(1, None), r"'toy' has \[M/H\] of -1 to 0.4 for mocks of -2 to 0.4: its"),
+        (slice(20, None), slice(0, -1), r"'toy' has ages .* and \[M/H\] of -2 to 0 for mocks of -2 to 0.4"),
+    ],
+)
+def test_gaps_of_the_base_are_told(toy, ages, metallicities, match):
+    """A base without young or old, poor or rich stars gives its nearest spectra instead, and says so."""
+    part = dataclasses.replace(
+        toy,
+        age_yr=toy.age_yr[ages],
+        metallicity_dex=toy.metallicity_dex[metallicities],
+        flux=toy.flux[metallicities, ages],
+        surviving_fraction=None,
+    )
+    with pytest.warns(SFHCNNWarning, match=match):
+        SSPGrid([part], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
+    SSPGrid([toy, part], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)  # no warning: a second library may cover less
+
+
+@pytest.mark.parametrize(("age", "metallicity"), [(slice(1), slice(None)), (slice(None), slice(1))])
+def test_a_single_population_is_no_grid(toy, age, metallicity):
+    """There is nothing to interpolate between."""
+    single = dataclasses.replace(
+        toy,
+        age_yr=toy.age_yr[age],
+        metallicity_dex=toy.metallicity_dex[metallicity],
+        flux=toy.flux[metallicity, age],
+        surviving_fraction=None,
+    )
+    with pytest.raises(SFHCNNError, match=r"'toy' needs two or more ages and metallicities .* got (1 and 5|41 and 1)"):
+        SSPGrid([toy, single], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
+
+
+def test_sharp_lines_keep_their_depth(toy):
+    """Lines far narrower than the sampling lose no light, wherever they lie; the cell counts as width."""
+    wave, sigma = np.arange(3900.0, 6100.0, 0.1), 0.15
+    centres = 4950 + np.arange(20) * 15.13
+    lines = 1 - 0.5 * np.exp(-0.5 * ((wave - centres[:, None]) / sigma) ** 2).sum(axis=0)
+    sharp = dataclasses.replace(
+        toy,
+        wave_aa=wave,
+        age_yr=[1e5, 2e10],
+        metallicity_dex=[-2.0, 0.4],
+        flux=np.broadcast_to(lines, (2, 2, len(wave))),
+        surviving_fraction=None,
+        lsf_fwhm_aa=np.full(len(wave), FWHM_PER_SIGMA * sigma),
+    )
+    grid = SSPGrid([sharp], EDGES_YR, WAVE_RANGE_AA, (4000.0, 6000.0))
+    missing = (1 - old_spectra(grid, 0)[0, 0]) * 0.9
+    width = [missing[np.abs(grid.source_wave_aa - centre) < 4].sum() for centre in centres]
+    assert_allclose(width, 0.5 * sigma * np.sqrt(2 * np.pi), rtol=0.01)
+    assert_allclose(grid.source_sigma_aa, np.sqrt(sigma**2 + 0.9**2 / 12), rtol=1e-5)
