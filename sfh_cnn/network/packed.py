@@ -89,6 +89,7 @@ class PackedNetwork:
         missing = -network.patches.out_channels % _LANES
         weights: list[Any] = [network.patches.weight.flatten(1).T, network.patches.bias]
         self._compiled_patches = [functional.pad(part, [0, missing]).detach().contiguous().numpy() for part in weights]
+        self._block_scales = [values.detach().contiguous() for values in (network.block_mean, network.block_std)]
         kernel, n_channel = network.tokens.weight, network.patches.out_channels  # (n_token_channel, n_channel + 3, ...)
         self.patch_tokens = _Linear(kernel[:, :n_channel].transpose(1, 2).flatten(1), dtype=dtype)
         self.block_tokens = _Linear(kernel[:, n_channel:].flatten(1), network.tokens.bias)
@@ -161,7 +162,6 @@ class PackedNetwork:
         network = self.network
         inputs = self._compiled_inputs if kernels.compiled is not None else self._inputs
         coarse, patches, blocks, scale = inputs(flux, flux_err, mask)
-        blocks = (blocks - network.block_mean) / network.block_std
         condition = network.condition(blocks, redshift, calibration_error)
         bands = network.band_features(band_flux, band_flux_err, scale)
         joined = [
@@ -191,12 +191,13 @@ class PackedNetwork:
         return out
 
     def _inputs(self, flux, flux_err, mask):
-        """What the projection sees, patches, blocks and scale, as `SpectrumFeatures` and the convolution give them.
+        """What the projection sees, patches, standardised blocks and scale, as `SFHNet.encode` has them.
 
         Patches are (n, n_row, n_channel), with rows of zeros where the last token is not full.
         """
         high_passed, precision, blocks, scale, _ = self.network.features(flux, flux_err, mask)
         patches = self._convolve(*(values.to(self.projection.dtype) for values in (high_passed, precision)))
+        blocks = (blocks - self.network.block_mean) / self.network.block_std
         return self.network.coarse(high_passed), patches, blocks, scale
 
     def _compiled_inputs(self, flux, flux_err, mask):
@@ -217,7 +218,10 @@ class PackedNetwork:
         given = [*data, *(values.numpy() for values in (level, count, features.interpolation, scale))]
         out = (values.numpy() for values in (coarse, patches, noise))
         kernels.compiled.high_pass(sizes, features.signal_floor, *given, *self._compiled_patches, *out)
-        return coarse.view(dtype), patches.view(dtype), features.blocks(level, noise, count), scale
+        blocks = torch.empty(n, 3, n_block)
+        given = (level, noise, count, *self._block_scales, blocks)
+        kernels.compiled.describe((n, n_block, px), *(values.numpy() for values in given))
+        return coarse.view(dtype), patches.view(dtype), blocks, scale
 
     def _level(self, sums):
         """`SpectrumFeatures.level`, from total and count, (2, n, n_block); the former is changed."""

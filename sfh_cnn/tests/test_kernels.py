@@ -158,6 +158,25 @@ def test_the_packed_network(layers, precision):
         assert_allclose(compiled[name], value, rtol=0, atol=tolerance * float(value.abs().max()), err_msg=name)
 
 
+def test_descriptions_of_blocks():
+    """Logarithms of all sizes, blocks without data, and what is not a number."""
+    network = SFHNet(small_generator().contract(), NetworkConfig()).eval()
+    features, shape = network.features, (50, network.features.n_block)
+    rng = np.random.default_rng(8)
+    level, noise = (10 ** rng.uniform(low, 5, shape).astype(np.float32) for low in (-2, -7))
+    count = rng.integers(0, features.block_px + 1, shape).astype(np.float32)
+    level[3, 2], level[4, 1], noise[5, 0] = np.nan, np.inf, np.inf
+    mean, std = rng.normal(0, 1, (3, shape[1])), rng.uniform(0.1, 2, (3, shape[1]))
+    expected = features.blocks(*(torch.from_numpy(values.astype(float)) for values in (level, noise, count)))
+    expected = (expected.numpy() - mean) / std
+    out = np.empty(expected.shape, dtype=np.float32)
+    scales = (values.astype(np.float32) for values in (mean, std))
+    kernels.compiled.describe((*shape, features.block_px), level, noise, count, *scales, out)
+    expected[4, 0, 1] = np.nan  # a continuum without end is no continuum
+    assert_allclose(out, expected, rtol=2e-6, atol=2e-5)
+    assert np.isnan(out).sum() == 2
+
+
 @torch.inference_mode()
 def test_quantiles():
     """From outputs of the head that are tiny and huge, with levels that cross; no answer stays none."""
