@@ -244,6 +244,17 @@ def test_spectra_of_unknown_level_get_that_of_the_base(toy):
         SSPGrid([loose, toy], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
 
 
+def part_of(library, ages, metallicities):
+    """A library of some ages and metallicities alone."""
+    return dataclasses.replace(
+        library,
+        age_yr=library.age_yr[ages],
+        metallicity_dex=library.metallicity_dex[metallicities],
+        flux=library.flux[metallicities, ages],
+        surviving_fraction=None,
+    )
+
+
 @pytest.mark.parametrize(
     ("ages", "metallicities", "match"),
     [
@@ -259,13 +270,7 @@ def test_spectra_of_unknown_level_get_that_of_the_base(toy):
 )
 def test_gaps_of_the_base_are_told(toy, ages, metallicities, match):
     """A base without young or old, poor or rich stars gives its nearest spectra instead, and says so."""
-    part = dataclasses.replace(
-        toy,
-        age_yr=toy.age_yr[ages],
-        metallicity_dex=toy.metallicity_dex[metallicities],
-        flux=toy.flux[metallicities, ages],
-        surviving_fraction=None,
-    )
+    part = part_of(toy, ages, metallicities)
     with pytest.warns(SFHCNNWarning, match=match):
         SSPGrid([part], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
     SSPGrid([toy, part], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)  # no warning: a second library may cover less
@@ -274,13 +279,7 @@ def test_gaps_of_the_base_are_told(toy, ages, metallicities, match):
 @pytest.mark.parametrize(("age", "metallicity"), [(slice(1), slice(None)), (slice(None), slice(1))])
 def test_a_single_population_is_no_grid(toy, age, metallicity):
     """There is nothing to interpolate between."""
-    single = dataclasses.replace(
-        toy,
-        age_yr=toy.age_yr[age],
-        metallicity_dex=toy.metallicity_dex[metallicity],
-        flux=toy.flux[metallicity, age],
-        surviving_fraction=None,
-    )
+    single = part_of(toy, age, metallicity)
     with pytest.raises(SFHCNNError, match=r"'toy' needs two or more ages and metallicities .* got (1 and 5|41 and 1)"):
         SSPGrid([toy, single], EDGES_YR, WAVE_RANGE_AA, BAND_RANGE_AA)
 
