@@ -16,7 +16,8 @@ def run_network(network, device, blocks, compare, n_spec, advance):
     """Predict the good rows; the others come out as NaN.
 
     With several threads of torch each takes whole blocks, and one thread inside them: nothing waits for anything but
-    the last block, and the numbers are those of one thread.
+    the last block, and the numbers are those of one thread. With a GPU, too: it is the processor that makes the blocks
+    ready and compares the answers with them, in more time than the GPU needs.
 
     Parameters
     ----------
@@ -49,8 +50,7 @@ def run_network(network, device, blocks, compare, n_spec, advance):
         return rows, _predict(network, device, compare, arguments) if len(rows) else {}
 
     parts, out = list(blocks.parts()), {}
-    n_thread = min(torch.get_num_threads(), len(parts)) if device.type == "cpu" else 1
-    with _several(n_thread) as each:
+    with _several(min(torch.get_num_threads(), len(parts))) as each:
         for part, (rows, outputs) in zip(parts, each(predict, parts), strict=True):
             _store(out, rows, outputs, n_spec)
             advance(len(part) if isinstance(part, np.ndarray) else part.stop - part.start)

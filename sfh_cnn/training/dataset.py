@@ -151,6 +151,8 @@ class MockStream:
         noise-free the generator observes them, anew each time.
     seed : int, optional
         Of the order in which a fixed set comes again, and of the noise of a noise-free one.
+    pin_memory : bool, optional
+        Have batches from other processes where a GPU fetches them from without waiting.
     """
 
     def __init__(
@@ -165,13 +167,14 @@ class MockStream:
         n_distinct: int = 0,
         stored: TrainingSet | None = None,
         seed: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         self.generator, self.stored = generator, stored
         self.batch_size, self.chunk_size = batch_size, chunk_size
         self.start, self.n_worker = start, n_worker
         self.rank, self.world_size = rank, world_size
         self.n_distinct = n_distinct or (0 if stored is None else len(stored))
-        self.seed = seed
+        self.seed, self.pin_memory = seed, pin_memory
 
     def __iter__(self):
         per_chunk = self.chunk_size // self.batch_size
@@ -183,6 +186,7 @@ class MockStream:
             shuffle=False,
             num_workers=self.n_worker,
             prefetch_factor=2 if self.n_worker else None,
+            pin_memory=self.pin_memory,
             worker_init_fn=_one_thread,
         )
         for mocks in loader:

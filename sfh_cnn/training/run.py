@@ -340,6 +340,7 @@ class _Data:
                 n_distinct=config.n_distinct,
                 stored=self.stored,
                 seed=config.seed,
+                pin_memory=config.n_worker > 0 and runner.strategy.root_device.type == "cuda",
             )
         )
 
