@@ -2,12 +2,13 @@
 
 import io
 import pickle
+import platform
 
 import torch
 
 from sfh_cnn.core import SFHCNNError, atomic_write
 
-__all__ = ["load_checkpoint", "whole_checkpoints"]
+__all__ = ["load_checkpoint", "machine_name", "whole_checkpoints"]
 
 
 def load_checkpoint(path):
@@ -30,6 +31,23 @@ def load_checkpoint(path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as err:
         raise SFHCNNError(f"{path} is no checkpoint, or it is damaged; remove it to train anew") from err
+
+
+def machine_name(device):
+    """What a run was made on, for the card.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    str
+    """
+    parts = [platform.machine(), platform.system(), f"torch {torch.__version__}"]
+    if device.type == "cuda":
+        parts.insert(0, torch.cuda.get_device_name(device))
+    return ", ".join(parts)
 
 
 def whole_checkpoints():

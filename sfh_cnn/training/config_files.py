@@ -42,7 +42,7 @@ def load_run_config(path: str | Path | None = None, preset: str | None = None) -
     --------
     >>> from sfh_cnn.training import load_run_config
     >>> load_run_config(preset="quick").training.n_mocks
-    700000
+    1400000
     """
     data = {} if path is None else _read_toml(_found(path))
     if preset is not None:

@@ -10,6 +10,7 @@ import torch
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import PackedNetwork
 
+from .checkpoint import machine_name
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mean_scores
 from .soap import SOAP
@@ -72,8 +73,9 @@ class LitSFHNet(lightning.LightningModule):
         return max(self.config.n_mocks // (self.config.batch_size * self.trainer.world_size), 1)
 
     def on_save_checkpoint(self, checkpoint):
-        """How many mocks a step was."""
+        """How many mocks a step was, and on what it was made: the release may be written elsewhere."""
         checkpoint["n_mocks_per_step"] = self.config.batch_size * self.trainer.world_size
+        checkpoint["machine"] = machine_name(self.device)
 
     def validation_step(self, batch, _):
         """Loss and medians of the average on a held-out batch."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from sfh_cnn.core import SFHCNNError
 from sfh_cnn.network import SFHNet, Templates, save_artifact
 from sfh_cnn.synthesis import MockGenerator
 
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, machine_name
 from .config_files import read_run_config
 from .record import check_libraries
 from .run import LOG_FOLDER, STRETCH
@@ -137,7 +136,8 @@ def load_run(
         "n_steps": steps,
         "n_mocks_seen": steps * int(saved.get("n_mocks_per_step", config.training.batch_size)),
         "learning_curve": _learning_curve(folder / LOG_FOLDER),
-        "machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}",
+        # Checkpoints of before did not tell it.
+        "machine": saved.get("machine") or machine_name(torch.device("cpu")),
     }
     return network.eval(), generator, config, record
 

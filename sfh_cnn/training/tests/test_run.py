@@ -163,6 +163,21 @@ def test_a_stored_run_is_the_average_that_train_returned(finished):
     assert len(record["learning_curve"]["mass_weighted_log_age"]) == 2
 
 
+def test_the_record_tells_where_the_training_was(finished, tmp_path):
+    """Not where the release is written; checkpoints of before did not say."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    here = saved["machine"]
+    assert torch.__version__ in here
+    saved["machine"] = "a GPU far away"
+    torch.save(saved, folder / "last.ckpt")
+    assert load_run(folder, [small_library()])[3]["machine"] == "a GPU far away"
+    del saved["machine"]
+    torch.save(saved, folder / "last.ckpt")
+    assert load_run(folder, [small_library()])[3]["machine"] == here
+
+
 def test_the_average_follows_the_weights(tmp_path, monkeypatch):
     """Step by step: average += (weights - average) / min(average_steps, 1 + step / 4)."""
     from sfh_cnn.training.lightning_module import LitSFHNet
