@@ -496,7 +496,7 @@ class SFHResult(DerivedQuantities):
         Raises
         ------
         SFHCNNError
-            If there is none, the contracts differ, or only some were refined.
+            If there is none, the contracts differ, only some were refined, or they hold different numbers of draws.
         """
         results = list(results)
         if not results:
@@ -508,6 +508,12 @@ class SFHResult(DerivedQuantities):
         if len({"effective_sample_size" in one.arrays for one in results}) == 2:
             raise SFHCNNError("only some of the results were refined; join refined results with refined ones only")
         keys = set.intersection(*(set(one.arrays) for one in results))
+        n_draws = {one.arrays[key].shape[1] for key in keys if key.startswith("draw_") for one in results}
+        if len(n_draws) > 1:
+            raise SFHCNNError(
+                f"results hold different numbers of stored draws ({', '.join(map(str, sorted(n_draws)))}); join those "
+                "with equal numbers"
+            )
         arrays = {key: np.concatenate([one.arrays[key] for one in results]) for key in first.arrays if key in keys}
         spectra = None
         fitted = [one.spectra for one in results if one.spectra is not None]

@@ -158,6 +158,8 @@ class ObservationConfig:
         _check_least("velocity_error_kms", self.velocity_error_kms, 0.0)
         _check_least("calibration_error_max", self.calibration_error_max, 0.0)
         _check_least("error_factor", self.error_factor, 1.0)
+        _check_least("grey_mismatch", self.grey_mismatch, 0.0)
+        _check_least("zero_point_error", self.zero_point_error, 0.0)
         if not self.calibration_scale_px > 0:
             raise SFHCNNError(f"calibration_scale_px must be larger than 0 pixels, got {self.calibration_scale_px}")
 

@@ -144,6 +144,18 @@ def test_refined_results_are_joined_with_refined_ones_only(result):
         SFHResult.concatenate([refined[:1], result[1:]])
 
 
+def test_stored_draws_of_other_numbers_are_not_joined(result):
+    """Of equal numbers they are."""
+
+    def stored(n):
+        draws = {f"draw_{key}": value for key, value in result.engine.draw(result.arrays["latent"], n, 0).items()}
+        return SFHResult(result.contract, {**result.arrays, **draws}, result.meta)
+
+    assert SFHResult.concatenate([stored(30), stored(30)]).draws(30).n_draws == 30
+    with pytest.raises(SFHCNNError, match=r"different numbers of stored draws \(20, 30\)"):
+        SFHResult.concatenate([stored(30), stored(20)])
+
+
 def test_a_join_knows_that_it_holds_a_stack(result):
     """Wherever it stands, for no network can draw from it."""
     assert SFHResult.concatenate([result, result.stack()]).meta["n_stacked"] == 3

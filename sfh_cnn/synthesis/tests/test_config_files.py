@@ -131,6 +131,8 @@ def test_the_local_file_is_the_local_prior():
             "velocity_error_kms must be a finite number of at least 0, got -5",
         ),
         ({"observation": {"error_factor": 0.5}}, "error_factor must be a finite number of at least 1, got 0.5"),
+        ({"observation": {"grey_mismatch": -0.1}}, "grey_mismatch must be a finite number of at least 0, got -0.1"),
+        ({"observation": {"zero_point_error": -1}}, "zero_point_error must be a finite number of at least 0, got -1"),
         ({"observation": {"min_coverage": 1.5}}, "min_coverage is a share between 0 and 1, got 1.5"),
         (
             {"sfh": {"parameters": {"burst_on_top": {"burst_share": [0, 0.5]}}}},
