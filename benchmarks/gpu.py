@@ -1,7 +1,7 @@
 """How fast a GPU is, against the cores of the same machine: prediction, draws, training steps.
 
     cd benchmarks
-    PYTHONPATH=.. python gpu.py --csv ../docs/development/_gpu.csv
+    PYTHONPATH=.. OMP_NUM_THREADS=1 python gpu.py --csv ../docs/development/_gpu.csv
 
 Wall time: what one waits for. Medians and ranges of repeated runs.
 """
@@ -45,7 +45,7 @@ def predictions(report, data, sizes, threads):
         predictor = SFHPredictor.pretrained(device=device)
         for size in sizes:
             spectrum, table = as_spectrum(wave, flux[:size], err[:size], redshift), bands[:size]
-            for n_thread in threads:
+            for n_thread in [n for n in threads if device == "cpu" or n <= 4]:  # no more are used
                 torch.set_num_threads(n_thread)
                 for block in blocks:
 

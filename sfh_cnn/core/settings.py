@@ -34,7 +34,7 @@ class Conf(config.ConfigNamespace):
     )
     batch_size = config.ConfigItem(
         512,
-        "Spectra that go through the network at a time. 512 suits processors, some thousands suit GPUs.",
+        "Spectra that go through the network at a time. 512 suits most; on a GPU some thousands can save a tenth.",
         "integer(min=1)",
         module="sfh_cnn",
     )

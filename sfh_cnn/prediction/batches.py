@@ -10,14 +10,16 @@ __all__ = ["run_network"]
 
 #: Just below the largest block that glibc is willing to keep for itself.
 _KEPT_BYTES = 31 * 1024**2
+#: More gain nothing, and each has a block in the memory of the GPU.
+_THREADS_OF_GPU = 4
 
 
 def run_network(network, device, blocks, compare, n_spec, advance):
     """Predict the good rows; the others come out as NaN.
 
     With several threads of torch each takes whole blocks, and one thread inside them: nothing waits for anything but
-    the last block, and the numbers are those of one thread. With a GPU, too: it is the processor that makes the blocks
-    ready and compares the answers with them, in more time than the GPU needs.
+    the last block, and the numbers are those of one thread. With a GPU, too, a few of them: it is the processor that
+    makes the blocks ready and compares the answers with them, in more time than the GPU needs.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def run_network(network, device, blocks, compare, n_spec, advance):
         return rows, _predict(network, device, compare, arguments) if len(rows) else {}
 
     parts, out = list(blocks.parts()), {}
-    with _several(min(torch.get_num_threads(), len(parts))) as each:
+    n_thread = torch.get_num_threads() if device.type == "cpu" else min(torch.get_num_threads(), _THREADS_OF_GPU)
+    with _several(min(n_thread, len(parts))) as each:
         for part, (rows, outputs) in zip(parts, each(predict, parts), strict=True):
             _store(out, rows, outputs, n_spec)
             advance(len(part) if isinstance(part, np.ndarray) else part.stop - part.start)

@@ -64,8 +64,9 @@ def test_predictions_are_those_of_the_processor(both, stack):
 def test_threads_and_blocks_do_not_change_predictions(both, stack):
     """Blocks of another size, made ready by several threads."""
     before = torch.get_num_threads()
-    one = both[1].predict(stack, progress_bar=False)
     try:
+        torch.set_num_threads(1)
+        one = both[1].predict(stack, progress_bar=False)
         torch.set_num_threads(4)
         four = both[1].predict(stack, progress_bar=False, batch_size=200)
     finally:
