@@ -52,10 +52,12 @@ def run_network(network, device, blocks, compare, n_spec, advance):
         return rows, _predict(network, device, compare, arguments) if len(rows) else {}
 
     parts, out = list(blocks.parts()), {}
+    missing = np.ones(n_spec, dtype=bool)
     n_thread = torch.get_num_threads() if device.type == "cpu" else min(torch.get_num_threads(), _THREADS_OF_GPU)
     with _several(min(n_thread, len(parts))) as each:
         for part, (rows, outputs) in zip(parts, each(predict, parts), strict=True):
             _store(out, rows, outputs, n_spec)
+            missing[rows] = False
             advance(len(part) if isinstance(part, np.ndarray) else part.stop - part.start)
     if not out:  # nothing to predict: one blank row tells the shapes
         _, arguments = blocks.take(slice(0, 0))
@@ -63,6 +65,9 @@ def run_network(network, device, blocks, compare, n_spec, advance):
         with torch.inference_mode():
             outputs = _predict(network, device, compare, blank)
         _store(out, slice(0, 0), {name: value[:0] for name, value in outputs.items()}, n_spec)
+    if missing.any():
+        for value in out.values():
+            value[missing] = np.nan
     return out
 
 
@@ -92,5 +97,5 @@ def _predict(network, device, compare, arguments):
 def _store(out, rows, outputs, n_spec):
     for name, value in outputs.items():
         if name not in out:
-            out[name] = np.full((n_spec, *value.shape[1:]), np.nan, dtype=np.float32)
+            out[name] = np.empty((n_spec, *value.shape[1:]), dtype=np.float32)
         out[name][rows] = value.numpy()

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SFHPredictor"]
 
+#: More spectra than this have a progress bar, and are not kept, unless the user says otherwise.
+_MANY = 10_000
+
 
 class SFHPredictor:
     """Star formation and enrichment histories from a released network.
@@ -205,7 +208,7 @@ class SFHPredictor:
         mask: Any = None,
         medium: str | None = None,
         line_mask: u.Quantity | None = None,
-        keep_spectra: bool = True,
+        keep_spectra: bool | None = None,
         batch_size: int | None = None,
         progress_bar: bool | None = None,
         libraries: dict[str, Any] | None = None,
@@ -238,7 +241,8 @@ class SFHPredictor:
             Mask the emission lines by this half width, a velocity such as ``400 * u.km / u.s``. The networks
             are trained with lines left in, but bright ones are better masked.
         keep_spectra : bool, optional
-            Keep what was fitted, for plots and `SFHResult.reconstruct`.
+            Keep what was fitted, 14 kB per spectrum, for plots and `SFHResult.reconstruct`; by default of up to 10 000
+            spectra.
         batch_size : int, optional
             Spectra at a time, by default that of ``sfh_cnn.conf``; the answer does not depend on it.
         progress_bar : bool, optional
@@ -281,6 +285,8 @@ class SFHPredictor:
             band_flux, band_flux_err = (deredden(values, pivots, ebv) for values in (band_flux, band_flux_err))
         lines = None if line_mask is None else self._near_lines(line_mask)
 
+        if keep_spectra is None:
+            keep_spectra = n_spec <= _MANY
         blocks = InputBlocks(
             self.contract,
             spectra,
@@ -292,7 +298,7 @@ class SFHPredictor:
             keep_spectra or refine,
             batch_size or conf.batch_size,
         )
-        shown = n_spec > 10_000 if progress_bar is None else progress_bar
+        shown = n_spec > _MANY if progress_bar is None else progress_bar
         with progress(n_spec, "predicting", enabled=None if shown else False) as advance:
             out = run_network(self._program, self._device, blocks, self.engine.compare, n_spec, advance)
         good = (flags & (Flag.NO_DATA | Flag.FEW_PIXELS)) == 0

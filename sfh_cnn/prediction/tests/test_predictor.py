@@ -503,6 +503,18 @@ def test_light_and_mass_of_draws_belong_together(predictor, plain):
     assert_allclose(draws.mass_to_light[2, 7].value, 1 / np.sum(light), rtol=1e-3)
 
 
+def test_many_spectra_are_not_kept_unless_asked_for(predictor, observed, plain, monkeypatch):
+    """The numbers are the same; the reconstruction says what it lacks."""
+    monkeypatch.setattr("sfh_cnn.prediction.predictor._MANY", 1)
+    many = predictor.predict(observed.spectrum([0, 1]), progress_bar=False)
+    assert many.spectra is None
+    assert_allclose(many.reduced_chi2, plain.reduced_chi2[:2], rtol=1e-4)
+    with pytest.raises(SFHCNNError, match="keep_spectra=True"):
+        many.reconstruct()
+    assert predictor.predict(observed.spectrum([0, 1]), keep_spectra=True, progress_bar=False).spectra is not None
+    assert predictor.predict(observed.spectrum([0]), progress_bar=False).spectra is not None
+
+
 def test_the_reconstruction_follows_the_data(predictor, observed, plain):
     """An order-4 polynomial takes care of the shape: what is left is lines, a few per cent here."""
     model = plain.reconstruct()
