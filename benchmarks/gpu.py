@@ -7,7 +7,6 @@ Wall time: what one waits for. Medians and ranges of repeated runs.
 """
 
 import argparse
-import csv
 import os
 import platform
 from pathlib import Path
@@ -130,11 +129,7 @@ def main():
     draws(report, data)
     training(report)
     if args.csv:
-        args.csv.with_suffix(".txt").write_text(f"{machine}\n")
-        with open(args.csv, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(report.rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(report.rows)
+        report.write(args.csv, machine)
 
 
 if __name__ == "__main__":

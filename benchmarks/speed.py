@@ -74,6 +74,14 @@ class Report:
         print(f"{what:52s} {size:6d} {threads:2d} {median:10.4g} {unit}  ({low:.4g} to {high:.4g})", flush=True)
         return median
 
+    def write(self, path, machine):
+        """Write the CSV, and beside it what it was measured on."""
+        path.with_suffix(".txt").write_text(f"{machine}\n")
+        with open(path, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(self.rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
 
 def times(function, clock, repeat=5):
     """Seconds of a clock that each of some calls takes, after a first one."""
@@ -374,11 +382,7 @@ def main():
         if "process" not in args.skip:
             process_speed(report, data, folder, args.n_file, cube)
     if args.csv:
-        args.csv.with_suffix(".txt").write_text(f"{machine}\n")
-        with open(args.csv, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(report.rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(report.rows)
+        report.write(args.csv, machine)
 
 
 def _processor():

@@ -1,5 +1,6 @@
 """A network in miniature, on the made-up stellar library, for the tests of network, training and prediction."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -15,7 +16,7 @@ from sfh_cnn.training import (
     held_out_mocks,
 )
 
-__all__ = ["small_config", "small_generator", "small_library", "small_network", "write_small_artifact"]
+__all__ = ["killed_at", "small_config", "small_generator", "small_library", "small_network", "write_small_artifact"]
 
 #: 4800-6000 Angstrom with the V window, two bands, 16 age bins.
 INSTRUMENT = dataclasses.replace(
@@ -38,6 +39,27 @@ NETWORK = NetworkConfig(
     n_mixture=3,
     cumulative=True,
 )
+
+
+@contextlib.contextmanager
+def killed_at(step):
+    """Training inside dies in a step, and must."""
+    import pytest
+
+    from sfh_cnn.training.lightning_module import LitSFHNet
+
+    class KilledError(Exception):
+        """Stands for a kill."""
+
+    def dying(self, batch, index):
+        if self.global_step == step:
+            raise KilledError
+        return whole(self, batch, index)
+
+    whole = LitSFHNet.training_step
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(LitSFHNet, "training_step", dying)
+        yield
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from specutils import Spectrum
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.examples import load_example_spectrum
-from sfh_cnn.tests.small import small_config, small_generator, small_library, write_small_artifact
+from sfh_cnn.tests.small import killed_at, small_config, small_generator, small_library, write_small_artifact
 from sfh_cnn.training import build_network, held_out_mocks, joint_loss, train
 
 pytestmark = pytest.mark.gpu
@@ -121,29 +121,14 @@ def test_training_learns_as_on_the_processor(tmp_path, precision):
     assert losses[1] == pytest.approx(losses[0], abs=0.1 * (start - losses[0]))
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_run_goes_on_anywhere(tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_anywhere(tmp_path):
     """Killed on the GPU, resumed there and on the processor: nearly the weights of an uninterrupted run."""
     pytest.importorskip("lightning")
-    from sfh_cnn.training.lightning_module import LitSFHNet
-
     settings = {"libraries": [small_library()], "progress_bar": False}
     whole = train(small_config(), tmp_path / "whole", accelerator="gpu", **settings)
-    step = LitSFHNet.training_step
-
-    def dying(self, batch, index):
-        if self.global_step == 7:
-            raise KilledError
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LitSFHNet, "training_step", dying)
-        with pytest.raises(KilledError):
-            train(small_config(), tmp_path / "killed", accelerator="gpu", **settings)
+    with killed_at(7):
+        train(small_config(), tmp_path / "killed", accelerator="gpu", **settings)
     for accelerator in ("gpu", "cpu"):
         folder = tmp_path / accelerator
         shutil.copytree(tmp_path / "killed", folder)

@@ -18,7 +18,7 @@ import sfh_cnn
 from sfh_cnn.core import AgeGrid, SFHCNNError, folder_lock
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import MockGenerator, generate_training_set
-from sfh_cnn.tests.small import small_config, small_generator, small_library, small_network
+from sfh_cnn.tests.small import killed_at, small_config, small_generator, small_library, small_network
 from sfh_cnn.training import build_network, load_run, read_run_config, release, train
 from sfh_cnn.training.run import _Endless
 
@@ -45,25 +45,10 @@ def finished(tmp_path_factory):
     return folder, run(folder)
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
-def test_a_run_killed_and_resumed_is_the_uninterrupted_one(finished, tmp_path, monkeypatch):
+def test_a_run_killed_and_resumed_is_the_uninterrupted_one(finished, tmp_path):
     """Killed in the second epoch, resumed from the end of the first: the same weights and the same average."""
-    from sfh_cnn.training.lightning_module import LitSFHNet
-
-    step = LitSFHNet.training_step
-
-    def dying(self, batch, index):
-        if self.global_step == 7:
-            raise KilledError
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LitSFHNet, "training_step", dying)
-        with pytest.raises(KilledError):
-            run(tmp_path)
+    with killed_at(7):
+        run(tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
     torch.manual_seed(99)  # what happened in between in this process does not matter
     assert_equal_weights(run(tmp_path, resume=True), finished[1])
@@ -94,23 +79,12 @@ def test_training_from_disk_is_training_on_the_fly(stored, tmp_path):
     assert record["n_distinct"] == 2048
 
 
-def test_training_from_disk_is_resumable(stored, tmp_path, monkeypatch):
+def test_training_from_disk_is_resumable(stored, tmp_path):
     """Killed in the third epoch of a part of a set, which is named in the configuration or handed over."""
-    from sfh_cnn.training.lightning_module import LitSFHNet
-
     config = small_config(n_distinct=100, data=str(stored.folder))
     uninterrupted = run(tmp_path / "whole", config)
-    step = LitSFHNet.training_step
-
-    def dying(self, batch, index):
-        if self.global_step == 7:
-            raise KilledError
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LitSFHNet, "training_step", dying)
-        with pytest.raises(KilledError):
-            run(tmp_path / "killed", config)
+    with killed_at(7):
+        run(tmp_path / "killed", config)
     assert_equal_weights(run(tmp_path / "killed", config, resume=True, data=stored), uninterrupted)
 
 
@@ -400,7 +374,7 @@ _TWO_OR_ONE = """
 import sys, warnings
 warnings.simplefilter("ignore")
 import torch
-from sfh_cnn.tests.small import small_config, small_library
+from sfh_cnn.tests.small import killed_at, small_config, small_library
 from sfh_cnn.training import train
 import sfh_cnn.training.lightning_module as module
 
