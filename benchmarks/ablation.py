@@ -21,6 +21,8 @@ import torch
 
 from sfh_cnn.diagnostics import joint_coverage
 from sfh_cnn.diagnostics.recovery import predict_mocks, score
+from sfh_cnn.network import load_artifact
+from sfh_cnn.prediction import released_network
 from sfh_cnn.ssp import SSPLibrary
 from sfh_cnn.synthesis import MockGenerator
 from sfh_cnn.training import RunConfig, calibrate, held_out_mocks, lightning_module, load_run_config, run
@@ -30,6 +32,8 @@ _ALL = {"n_validation": 1024, "n_worker": 0, "steps_per_epoch": 10**6}
 #: Small batches and a short warm-up for few mocks, less than so many.
 _SHORT = {"batch_size": 256, "warmup_steps": 50, "average_steps": 50}
 _FEW = 500_000
+#: Whose configuration all trainings begin with, and the released network that may teach them.
+BASE = "phangs-muse-hst-bc03"
 MEANS = ("light_weighted_log_age", "mass_weighted_log_age", "light_weighted_metallicity", "mass_weighted_metallicity")
 
 
@@ -120,6 +124,7 @@ def variants(config, n_mocks, n_distinct):
             yield f"no loss of {term}", changed(loss={term: 0.0}), None, None
         yield "bins before means in the posterior", changed(network={"means_first": False}), None, None
         yield "AdamW instead of SOAP", config, None, adam
+        yield "with the released network as teacher", changed(training={"teacher": BASE}), None, None
         yield "three times the mocks", changed(training={"n_mocks": 3 * n_mocks}), None, None
         fixed = {"n_mocks": 3 * n_mocks, "n_distinct": n_mocks}
         yield "the same mocks three times", changed(training=fixed), None, None
@@ -153,7 +158,9 @@ def train_and_measure(config, change, optimizer, library):
         stack.enter_context(replaced(run, "build_network", build))
         if optimizer:
             stack.enter_context(replaced(lightning_module, "SOAP", optimizer))
-        network = run.train(config, folder, libraries=[library], n_thread=1, progress_bar=False)
+        teacher = load_artifact(released_network(config.training.teacher)[0]) if config.training.teacher else None
+        options = {"n_thread": 1, "progress_bar": False, "teacher": teacher}
+        network = run.train(config, folder, libraries=[library], **options)
     seconds = time.process_time() - start
     generator = MockGenerator(config.synthesis, [library])
     calibrate(network, held_out_mocks(generator, "calibration", 4096))
@@ -182,7 +189,7 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     library = SSPLibrary.read("bc03-miles")
-    config = load_run_config(preset="phangs-muse-hst-bc03")
+    config = load_run_config(preset=BASE)
     training = dataclasses.replace(RunConfig().training, n_mocks=arguments.n_mocks, **_ALL)
     if arguments.n_mocks < _FEW:
         training = dataclasses.replace(training, **_SHORT)
