@@ -118,7 +118,9 @@ def table_of(header, rows, title=None):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:  # one of the table's own would be wrapped to its width
+        click.echo(f"\n{title}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     rows = list(rows)
     for i, name in enumerate(header):
         is_number = all(row[i][:1] in "+-0123456789" for row in rows)

@@ -19,6 +19,12 @@ _MEANS = (
     "light_weighted_metallicity",
 )
 
+#: Lines of the card that are shown as they are.
+_TRAINING = (
+    *("seed", "started_from", "teacher", "n_steps", "n_mocks_seen", "n_distinct"),
+    *("code_version", "released", "machine", "note"),
+)
+
 _n_mocks = click.option(
     "--n-mocks", type=click.IntRange(min=200), default=10_000, show_default=True, help="Mocks to measure with."
 )
@@ -45,7 +51,6 @@ def train(config_file, preset, folder, resume, init_from, teacher, data, threads
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
     phangs-muse-hst, phangs-muse-hst-bc03, phangs-muse-hst-local, manga-ugriz and califa.
     """
-    import dataclasses
     import logging
 
     from sfh_cnn import training
@@ -53,20 +58,13 @@ def train(config_file, preset, folder, resume, init_from, teacher, data, threads
     if not (config_file or preset):
         raise click.UsageError("give --config, --preset or both")
     config = training.load_run_config(config_file, preset)
-    networks = {}
-    for role, source in (("started_from", init_from), ("teacher", teacher)):
-        networks[role] = None
-        if source:
-            networks[role] = artifact = _artifact(source)
-            name = f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
-            config = dataclasses.replace(config, training=dataclasses.replace(config.training, **{role: name}))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it recommends products
     training.train(
         config,
         folder,
         resume=resume,
-        init_from=networks["started_from"],
-        teacher=networks["teacher"],
+        init_from=_artifact(init_from) if init_from else None,
+        teacher=_artifact(teacher) if teacher else None,
         libraries=read_libraries(config.synthesis.libraries, library_paths),
         n_thread=threads,
         progress_bar=sys.stderr.isatty(),
@@ -110,9 +108,10 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
 @click.option("--out", "output", required=True, type=click.Path(dir_okay=False), help="File of the network, .pt.")
 @click.option("--name", help="Name of the network. [default: that of the configuration]")
 @click.option("--note", help="A remark for the card.")
+@click.option("--known-failure", "failures", multiple=True, help="What the mocks do not show; may be repeated.")
 @_n_mocks
 @common("threads", "library", "overwrite", "json")
-def release(run, output, name, note, n_mocks, threads, library_paths, overwrite, as_json):
+def release(run, output, name, note, failures, n_mocks, threads, library_paths, overwrite, as_json):
     """Calibrate and measure a trained network and write it to the one file that users load."""
     from sfh_cnn import training
 
@@ -123,6 +122,8 @@ def release(run, output, name, note, n_mocks, threads, library_paths, overwrite,
     accuracy = _measure(_trained_artifact(trained, generator, config), generator, n_mocks)
     if note:
         record["note"] = note
+    if failures:
+        record["known_failures"] = list(failures)
     card = training.release(
         trained, generator, config, output, accuracy=accuracy, record=record, name=name, overwrite=overwrite
     )
@@ -131,11 +132,14 @@ def release(run, output, name, note, n_mocks, threads, library_paths, overwrite,
         echo_json({"output": output, "name": card.name, "accuracy": card.accuracy})
 
 
-@click.command(epilog=examples("sfh-cnn info", "sfh-cnn info my.pt --json"))
+@click.command(epilog=examples("sfh-cnn info", "sfh-cnn info my.pt --json", "sfh-cnn info my.pt --config > my.toml"))
 @click.argument("network", metavar="[NAME|FILE]", required=False)
+@click.option("--config", "as_config", is_flag=True, help="Print the configuration that it was trained with.")
 @common("json")
-def info(network, as_json):
+def info(network, as_config, as_json):
     """Show what a network was trained on, its domain and its measured accuracy; without one, list the networks."""
+    if network is None and as_config:
+        raise click.UsageError("--config needs a network")
     if network is None:
         from sfh_cnn.prediction import available
 
@@ -144,11 +148,21 @@ def info(network, as_json):
         else:
             table_of(("network", "what it is for"), [(name, summary) for name, summary in available().items()])
         return
+    if as_config:
+        from sfh_cnn.core import config_to_dict, config_to_toml
+        from sfh_cnn.training import released_config
+
+        click.echo(config_to_toml(config_to_dict(released_config(_artifact(network)))), nl=False)
+        return
     predictor = load_predictor(network)
+    contract = predictor.contract
     if as_json:
         import dataclasses
 
-        echo_json({"sha256": predictor.sha256, **dataclasses.asdict(predictor.contract)})
+        from sfh_cnn.core import card
+
+        words = {"known_failures": card.weak_points(contract), "commands": card.commands(contract)}
+        echo_json({"sha256": predictor.sha256, **dataclasses.asdict(contract), **words})
     else:
         _print_card(predictor)
 
@@ -193,6 +207,8 @@ def _run_libraries(run, library_paths):
 
 
 def _print_card(predictor):
+    from sfh_cnn.core import card
+
     contract = predictor.contract
     grid, training = contract.wavelength_grid.edges_aa, contract.training
     low, high = contract.metallicity_range_dex
@@ -208,29 +224,59 @@ def _print_card(predictor):
         ("[M/H]", f"{low:g} to {high:g} dex"),
         ("IMF", contract.imf),
         *[row for library in contract.libraries for row in _library_rows(library)],
+        *[(f"prior: {what}", text) for what, text in card.priors(contract)],
         *[(f"domain: {name}", _range_text(value)) for name, value in contract.domain.items()],
-        *[
-            (f"training: {name}", str(training[name]))
-            for name in (
-                "seed",
-                "started_from",
-                "teacher",
-                "n_steps",
-                "n_mocks_seen",
-                "n_distinct",
-                "code_version",
-                "released",
-                "machine",
-                "note",
-            )
-            if name in training
-        ],
+        *[(f"training: {name}", str(training[name])) for name in _TRAINING if name in training],
     ]
+    if "seconds" in training:
+        rows.append(("training: time", card.duration(training["seconds"])))
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
         click.echo(f"{label.ljust(width)}  {text}")
+    _print_training(contract)
     if contract.accuracy:
         _print_accuracy(contract.accuracy)
+        _print_bins(contract)
+    for title, lines in (("known failures", card.weak_points(contract)), ("to make it anew", card.commands(contract))):
+        if lines:
+            click.echo(f"\n{title}\n  " + "\n  ".join(lines))
+
+
+def _print_training(contract):
+    """All stages, and how the last one got on."""
+    from sfh_cnn.core import card
+
+    rows = [
+        (
+            str(i + 1),
+            f"{stage['n_mocks_seen']:,}",
+            str(stage["seed"]),
+            card.duration(stage.get("seconds")),
+            stage.get("machine", "not recorded"),
+            *(f"{value:.3f}" for value in card.last_scatter(stage)),
+        )
+        for i, stage in enumerate(card.stages(contract))
+        if "n_mocks_seen" in stage
+    ]
+    if rows:
+        header = ("stage", "mocks", "seed", "time", "machine", "log age (light)", "log age (mass)", "[M/H] (light)")
+        table_of(header, rows, title="Trainings, each from the weights of the one before; scatter in dex at the end of each")
+    points = card.curve_points(contract)
+    if points:
+        rows = [(f"{mocks:,}", *(f"{value:.3f}" for value in scatter)) for mocks, *scatter in points]
+        header = ("mocks", "log age (light)", "log age (mass)", "[M/H] (light)")
+        table_of(header, rows, title="Learning curve of the last one, scatter in dex")
+
+
+def _print_bins(contract):
+    """Bias of the mass fractions."""
+    from sfh_cnn.core import card
+
+    rows = [
+        (f"{start / 1e9:.3g}-{end / 1e9:.3g}", f"{bias:+.4f}") for start, end, bias in card.bin_biases(contract)
+    ]
+    if rows:
+        table_of(("age bin [Gyr]", "bias"), rows, title="Mean of predicted less true mass fraction")
 
 
 def _library_rows(library):
@@ -271,12 +317,11 @@ def _print_accuracy(accuracy):
         header = ("mocks with", "number", "log age (mass)", "log age (light)", "[M/H] (mass)", "[M/H] (light)")
         table_of(header, rows, title="Scatter in dex, and share of truths inside the 68 % intervals")
     if joint := accuracy.get("joint_posterior"):
-        held = ", ".join(
-            f"{name} {100 * entry['coverage']['68']:.0f} %"
+        rows = [
+            (name, *(f"{100 * entry['coverage'][level]:.1f}" for level in ("50", "68", "95")), f"{entry['uneven']:.3f}")
             for name, entry in joint.items()
-            if isinstance(entry, dict) and "coverage" in entry and name != "tarp"
-        )
-        click.echo(
-            f"joint draws on {joint['n_mocks']} mocks: 68 % intervals hold {held}; "
-            f"TARP deviates by {joint['tarp']['deviation']:.3f}"
-        )
+            if isinstance(entry, dict) and "uneven" in entry
+        ]
+        rows.append(("all together (TARP)", "", "", "", f"{joint['tarp']['deviation']:.3f}"))
+        title = f"Joint draws on {joint['n_mocks']} mocks; ranks of the truth are uneven by (chance: {joint['uneven_limit']:.3f})"
+        table_of(("quantity", "in 50 %", "in 68 %", "in 95 %", "uneven"), rows, title=title)

@@ -1,9 +1,9 @@
 """Floor 0: the words every room speaks (grids, units, flags, contract, files). numpy and astropy only."""
 
-from . import constants, history, kernels
+from . import card, constants, history, kernels
 from .age_grid import AgeGrid
 from .cluster import map_on_cluster
-from .config_file import build_config, config_to_dict, load_config
+from .config_file import build_config, config_to_dict, config_to_toml, load_config
 from .contract import ModelContract
 from .exceptions import ContractError, CoverageError, NetworkFileError, SFHCNNError, SFHCNNWarning
 from .files import atomic_write, one_clear_error, remove_temporaries, sha256_of
@@ -33,8 +33,10 @@ __all__ = [
     "WavelengthGrid",
     "atomic_write",
     "build_config",
+    "card",
     "conf",
     "config_to_dict",
+    "config_to_toml",
     "constants",
     "flag_names",
     "flag_table",

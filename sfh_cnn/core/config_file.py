@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import types
 import typing
@@ -14,7 +15,7 @@ from .exceptions import SFHCNNError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["build_config", "config_to_dict", "load_config"]
+__all__ = ["build_config", "config_to_dict", "config_to_toml", "load_config"]
 
 
 def load_config(path: str | Path, cls: type, table: str | None = None) -> Any:
@@ -77,6 +78,42 @@ def build_config(data: dict[str, Any], cls: type, where: str = "configuration") 
 def config_to_dict(config: Any) -> dict[str, Any]:
     """A configuration dataclass as nested dictionaries that `build_config` and JSON take."""
     return dataclasses.asdict(config)
+
+
+def config_to_toml(tables: dict[str, Any], title: str = "") -> str:
+    """Nested dictionaries as the text of a TOML file, which `load_config` reads back.
+
+    Parameters
+    ----------
+    tables : dict
+        Numbers, texts, booleans, lists of these, and tables of the same; what is None is left out.
+    title : str, optional
+        Name of the table itself, for those inside.
+
+    Returns
+    -------
+    str
+    """
+    inner = {key: value for key, value in tables.items() if isinstance(value, dict)}
+    # JSON's numbers, texts and lists are TOML's, too.
+    lines = [
+        f"{_toml_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in tables.items()
+        if key not in inner and value is not None
+    ]
+    if title and lines:
+        lines.insert(0, f"[{title}]")
+    text = "".join(f"{line}\n" for line in lines)
+    for key, value in inner.items():
+        name = f"{title}.{_toml_key(key)}" if title else _toml_key(key)
+        if part := config_to_toml(value, name):
+            text += f"\n{part}" if text else part
+    return text
+
+
+def _toml_key(key):
+    """As it is if it may be bare, else in quotes."""
+    return key if key.replace("-", "_").isidentifier() else json.dumps(key)
 
 
 def _convert(value, hint, where):

@@ -49,9 +49,11 @@ class ModelContract:
     synthesis : dict
         The full synthesis configuration with its seed.
     training : dict
-        Seed, number of mocks, duration, machine, code version, learning curve.
+        Seed, number of mocks, ``seconds`` of the clock, machine, ``settings``, learning curve, code version, what the
+        network started from, and the same of the trainings before (``earlier``); ``known_failures`` as its makers
+        state them. See `sfh_cnn.core.card` for what must be there.
     accuracy : dict
-        Measured on held-out mocks.
+        Measured on held-out mocks, see `sfh_cnn.diagnostics.evaluate`.
     name : str
         Name of the network.
     """

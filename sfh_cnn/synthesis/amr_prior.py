@@ -265,7 +265,7 @@ DEFAULT = MetallicityPrior()
 
 _DISC_LEVEL = {"level_dex": (-0.5, 0.3), "typical_dex": (-0.5, 0.3)}
 
-#: Nearby spiral discs: final [M/H] from -0.5 to 0.3, gentle enrichment.
+#: Nearby spiral discs: final [M/H] from -0.5 to 0.3, which began up to 1.5 dex below.
 LOCAL_DISCS = MetallicityPrior(
     families={
         "closed_box": 0.20,
@@ -276,10 +276,10 @@ LOCAL_DISCS = MetallicityPrior(
         "scatter": 0.10,
     },
     parameters={
-        "closed_box": _DISC_LEVEL | {"rise_dex": (0.1, 0.8)},
-        "leaky_box": _DISC_LEVEL | {"rise_dex": (0.1, 0.8)},
-        "dilution": _DISC_LEVEL | {"rise_dex": (0.1, 0.8), "drop_dex": (0.05, 0.25)},
-        "linear_log_age": _DISC_LEVEL | {"slope": (0.0, 0.25)},
+        "closed_box": _DISC_LEVEL | {"rise_dex": (0.1, 1.5)},
+        "leaky_box": _DISC_LEVEL | {"rise_dex": (0.1, 1.5)},
+        "dilution": _DISC_LEVEL | {"rise_dex": (0.1, 1.5), "drop_dex": (0.05, 0.25)},
+        "linear_log_age": _DISC_LEVEL | {"slope": (0.0, 0.4)},
         "flat": _DISC_LEVEL,
         "scatter": _DISC_LEVEL | {"bases": ("linear_log_age", "flat"), "scatter_dex": (0.03, 0.12)},
     },

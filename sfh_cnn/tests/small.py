@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import functools
 
-from sfh_cnn.network import NetworkConfig, save_artifact
+from sfh_cnn.core import config_to_dict
+from sfh_cnn.network import Artifact, NetworkConfig, save_artifact
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import InstrumentConfig, MockGenerator, SynthesisConfig
 from sfh_cnn.training import (
@@ -16,7 +17,15 @@ from sfh_cnn.training import (
     held_out_mocks,
 )
 
-__all__ = ["killed_at", "small_config", "small_generator", "small_library", "small_network", "write_small_artifact"]
+__all__ = [
+    "killed_at",
+    "small_card",
+    "small_config",
+    "small_generator",
+    "small_library",
+    "small_network",
+    "write_small_artifact",
+]
 
 #: 4800-6000 Angstrom with the V window, two bands, 16 age bins.
 INSTRUMENT = dataclasses.replace(
@@ -97,6 +106,32 @@ def small_network():
     network = build_network(small_config(), small_generator())
     calibrate(network, held_out_mocks(small_generator(), "calibration", 512))
     return network.eval().requires_grad_(False)
+
+
+@functools.cache
+def small_card():
+    """What a release of `small_network` needs beside it, ``accuracy`` and ``record``; do not change."""
+    from sfh_cnn.diagnostics import evaluate
+    from sfh_cnn.prediction import Engine
+
+    generator, config = small_generator(), small_config()
+    artifact = Artifact(small_network(), build_templates(generator.grid), generator.contract(), NETWORK, sha256="")
+    mocks = held_out_mocks(generator, "test", 256)
+    curve = {"step": [4, 9], "light_weighted_log_age": [0.4, 0.3], "mass_weighted_log_age": [0.5, 0.4]}
+    return {
+        "accuracy": evaluate(
+            small_network(), mocks, engine=Engine(artifact), age_edges_yr=generator.age_grid.edges_yr
+        ),
+        "record": {
+            "seed": config.training.seed,
+            "n_steps": 10,
+            "n_mocks_seen": 320,
+            "seconds": 600.0,
+            "machine": "CPU, 2 cores",
+            "settings": config_to_dict(config)["training"],
+            "learning_curve": curve | {"light_weighted_metallicity": [0.3, 0.2]},
+        },
+    }
 
 
 def write_small_artifact(path):

@@ -21,7 +21,7 @@ from sfh_cnn.prediction.tests.mock_cube import REDSHIFT, make_mock_cube
 from sfh_cnn.synthesis import TrainingSet, generate_training_set
 from sfh_cnn.training import load_run, release, train
 
-from .small import small_config, small_generator, small_library, small_network, write_small_artifact
+from .small import small_card, small_config, small_generator, small_library, small_network, write_small_artifact
 
 # ruff: noqa: D102 (the four tasks have the same methods: run, check what lies there, what is done, how far it is)
 
@@ -123,9 +123,7 @@ class Release:
 
     def run(self):
         if not self.output.exists():
-            accuracy = {"n_mocks": 1, "overall": {}}
-            config = small_config()
-            release(small_network(), small_generator(), config, self.output, accuracy=accuracy, record={"seed": 1})
+            release(small_network(), small_generator(), small_config(), self.output, **small_card())
 
     def check(self):
         if self.output.exists():

@@ -7,7 +7,7 @@ from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mad_std, mean_scores
 from .release import build_templates, load_run, release
-from .released import released_mocks
+from .released import released_config, released_mocks
 from .run import build_network, train
 from .shrink import shrink
 from .teacher import lesson
@@ -35,6 +35,7 @@ __all__ = [
     "mean_scores",
     "read_run_config",
     "release",
+    "released_config",
     "released_mocks",
     "shrink",
     "to_tensors",

@@ -1,6 +1,7 @@
 """Checkpoints on disk: complete or not there, and nothing in them is run."""
 
 import io
+import os
 import pickle
 import platform
 
@@ -33,20 +34,22 @@ def load_checkpoint(path):
         raise SFHCNNError(f"{path} is no checkpoint, or it is damaged; remove it to train anew") from err
 
 
-def machine_name(device):
+def machine_name(device, n_process=1):
     """What a run was made on, for the card.
 
     Parameters
     ----------
     device : torch.device
+    n_process : int, optional
+        Processes that trained together, each on a device of its own.
 
     Returns
     -------
     str
     """
-    parts = [platform.machine(), platform.system(), f"torch {torch.__version__}"]
-    if device.type == "cuda":
-        parts.insert(0, torch.cuda.get_device_name(device))
+    parts = [f"{os.cpu_count()} cores", platform.machine(), platform.system(), f"torch {torch.__version__}"]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    parts.insert(0, f"{n_process} x {name}" if n_process > 1 else name)
     return ", ".join(parts)
 
 

@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import time
 
 import lightning
 import torch
@@ -39,9 +40,11 @@ class LitSFHNet(lightning.LightningModule):
         # In a tuple it is no part of this module: checkpoints do not hold it.
         self._teacher = None if teacher is None else (copy.deepcopy(teacher).eval().requires_grad_(False),)
         self._predicted = []
+        self._seconds_before, self._began = 0.0, time.monotonic()
 
     def on_fit_start(self):
-        """The teacher goes where the network is, and to its number format."""
+        """The clock starts; the teacher goes where the network is, and to its number format."""
+        self._began = time.monotonic()
         if self._teacher is not None:
             self._teacher[0].to(device=self.device, dtype=self.dtype)
             self._teacher[0].interval_factor.fill_(1.0)  # in training there is no calibration
@@ -73,9 +76,15 @@ class LitSFHNet(lightning.LightningModule):
         return max(self.config.n_mocks // (self.config.batch_size * self.trainer.world_size), 1)
 
     def on_save_checkpoint(self, checkpoint):
-        """How many mocks a step was, and on what it was made: the release may be written elsewhere."""
+        """How many mocks a step was, how long it took and on what: the release may be written elsewhere."""
         checkpoint["n_mocks_per_step"] = self.config.batch_size * self.trainer.world_size
-        checkpoint["machine"] = machine_name(self.device)
+        checkpoint["machine"] = machine_name(self.device, self.trainer.world_size)
+        if self._seconds_before is not None:
+            checkpoint["seconds"] = self._seconds_before + time.monotonic() - self._began
+
+    def on_load_checkpoint(self, checkpoint):
+        """How long it took until then; checkpoints of before did not tell it."""
+        self._seconds_before = checkpoint.get("seconds")
 
     def validation_step(self, batch, _):
         """Loss and medians of the average on a held-out batch."""

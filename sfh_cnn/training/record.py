@@ -1,26 +1,30 @@
-"""What a run was begun with, compared with what it goes on with: its configuration and its stellar libraries."""
+"""What a run was begun with: its configuration, its stellar libraries, and the trainings that came before it."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from sfh_cnn.core import SFHCNNError, atomic_write, config_to_dict
+from sfh_cnn.core import SFHCNNError, atomic_write, card, config_to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+    from typing import Any
 
+    from sfh_cnn.network import Artifact
     from sfh_cnn.ssp import SSPLibrary
 
     from .config import RunConfig
 
-__all__ = ["check_config", "check_libraries", "write_record"]
+__all__ = ["check_config", "check_libraries", "read_earlier", "write_record"]
 
-_CONFIG, _LIBRARIES = "config.json", "libraries.json"
+_CONFIG, _LIBRARIES, _EARLIER = "config.json", "libraries.json", "earlier.json"
 
 
-def write_record(folder: Path, config: RunConfig, libraries: Iterable[SSPLibrary] | None) -> None:
+def write_record(
+    folder: Path, config: RunConfig, libraries: Iterable[SSPLibrary] | None, start: Artifact | None = None
+) -> None:
     """Write the record of a run.
 
     Parameters
@@ -28,14 +32,40 @@ def write_record(folder: Path, config: RunConfig, libraries: Iterable[SSPLibrary
     folder : `pathlib.Path`
     config : RunConfig
     libraries : list of SSPLibrary or None
-        None leaves the record of the libraries as it is, for a run that goes on.
+        None leaves the record of the libraries and of the trainings before as it is, for a run that goes on.
+    start : `~sfh_cnn.network.Artifact`, optional
+        Released network that the run starts from.
     """
-    parts = {_CONFIG: config_to_dict(config)}
+    parts: dict[str, Any] = {_CONFIG: config_to_dict(config)}
     if libraries is not None:
         parts[_LIBRARIES] = _identity(libraries)
+        parts[_EARLIER] = [] if start is None else card.stages(start.contract)
+        if start is not None:
+            parts[_EARLIER][-1]["sha256"] = start.sha256
     for name, content in parts.items():
         with atomic_write(folder / name, overwrite=True) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def read_earlier(folder: Path) -> list[dict[str, Any]]:
+    """Records of the trainings before a run, from the cards of the networks that it goes back to.
+
+    Parameters
+    ----------
+    folder : `pathlib.Path`
+
+    Returns
+    -------
+    list of dict
+        The first one first; see `sfh_cnn.core.card.stages`.
+
+    Raises
+    ------
+    SFHCNNError
+        If the record is damaged.
+    """
+    path = folder / _EARLIER
+    return _read_json(path) if path.is_file() else []  # a run that is older than this record
 
 
 def check_config(folder: Path, recorded: RunConfig, config: RunConfig) -> None:
@@ -77,16 +107,20 @@ def check_libraries(folder: Path, libraries: Iterable[SSPLibrary]) -> None:
     path = folder / _LIBRARIES
     if not path.is_file():  # the run is older than this record
         return
-    try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise SFHCNNError(f"{path} is not readable: {err}") from err
+    recorded = _read_json(path)
     given = _identity(libraries)
     if recorded != given:
         raise SFHCNNError(
             f"the run in {folder} was begun with other stellar libraries: {path.name} has {_listed(recorded)}, given "
             f"are {_listed(given)}; give those that it began with (--library NAME=PATH)"
         )
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise SFHCNNError(f"{path} is not readable: {err}") from err
 
 
 def _identity(libraries):

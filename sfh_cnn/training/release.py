@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sfh_cnn.core import SFHCNNError
+from sfh_cnn.core import SFHCNNError, card, config_to_dict
 from sfh_cnn.network import SFHNet, Templates, save_artifact
 from sfh_cnn.synthesis import MockGenerator
 
 from .checkpoint import load_checkpoint, machine_name
 from .config_files import read_run_config
-from .record import check_libraries
+from .record import check_libraries, read_earlier
 from .run import LOG_FOLDER, STRETCH
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build_templates", "load_run", "release"]
 
-#: What a card must say before a network may be released.
-_CARD_ACCURACY = ("n_mocks", "overall")
 #: Basis vectors of the templates.
 _RANK, _COARSE_RANK = 64, 32
 
@@ -136,8 +134,11 @@ def load_run(
         "n_steps": steps,
         "n_mocks_seen": steps * int(saved.get("n_mocks_per_step", config.training.batch_size)),
         "learning_curve": _learning_curve(folder / LOG_FOLDER),
-        # Checkpoints of before did not tell it.
+        # Checkpoints of before did not tell these.
         "machine": saved.get("machine") or machine_name(torch.device("cpu")),
+        "seconds": saved.get("seconds"),
+        "settings": config_to_dict(config)["training"],
+        **({"earlier": earlier} if (earlier := read_earlier(folder)) else {}),
     }
     return network.eval(), generator, config, record
 
@@ -205,12 +206,11 @@ def release(
     Raises
     ------
     SFHCNNError
-        If the accuracy was not measured, the network was not calibrated or its weights are not finite.
+        If the card is incomplete (see `sfh_cnn.core.card.missing_parts`), the network was not calibrated or its
+        weights are not finite.
     """
     from sfh_cnn import __version__
 
-    if missing := [key for key in _CARD_ACCURACY if key not in accuracy]:
-        raise SFHCNNError(f"the card is incomplete: accuracy lacks {', '.join(missing)}; evaluate the network first")
     if bool((network.interval_factor == 1).all()):
         raise SFHCNNError("the card is incomplete: the network is not calibrated; call calibrate first")
     _check_finite(network, "the network")
@@ -222,5 +222,11 @@ def release(
         },
         accuracy=accuracy,
     )
+    if missing := card.missing_parts(contract):
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise SFHCNNError(
+            f"the card is incomplete, it lacks {', '.join(missing[:5])}{more}; take accuracy from "
+            "sfh_cnn.diagnostics.evaluate, with an engine and the edges of the age bins, and record from load_run"
+        )
     save_artifact(network, build_templates(generator.grid), contract, config.network, path, overwrite=overwrite)
     return contract

@@ -170,6 +170,12 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
 
     checkpoint = folder / "last.ckpt"
     init_from, teacher = start
+    names = {
+        role: f"{one.contract.name} (SHA-256 {one.sha256})"
+        for role, one in (("started_from", init_from), ("teacher", teacher))
+        if isinstance(one, Artifact)
+    }
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, **names))
     if teacher is None and config.training.teacher:
         raise SFHCNNError(
             f"the configuration names a teacher, {config.training.teacher}, and none is given (--teacher)"
@@ -197,8 +203,9 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     generator = MockGenerator(config.synthesis, libraries)
     if resume:
         check_libraries(folder, generator.libraries)
+    begun_with = init_from if isinstance(init_from, Artifact) else None
     init_from, teacher = _networks(None if resume else init_from, teacher, generator.contract())
-    write_record(folder, config, None if resume else generator.libraries)
+    write_record(folder, config, None if resume else generator.libraries, begun_with)
     network = build_network(config, generator)
     if init_from is not None:
         if isinstance(init_from, SFHNet):

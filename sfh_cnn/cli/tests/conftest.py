@@ -1,25 +1,14 @@
 """A network in miniature, made by the commands themselves, and a way to run commands."""
 
 import inspect
-import json
 
 import pytest
 from click.testing import CliRunner
 
 from sfh_cnn.cli.main import main
-from sfh_cnn.core import config_to_dict
+from sfh_cnn.core import config_to_dict, config_to_toml
 from sfh_cnn.ssp import readers, register_reader, toy_ssp_library
 from sfh_cnn.tests.small import small_config, small_library, write_small_artifact
-
-
-def _toml(tables, name=""):
-    """Nested dictionaries as TOML; JSON writes the same strings, numbers and lists."""
-    lines = [f"[{name}]"] if name else []
-    lines += [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
-    for key, value in tables.items():
-        if isinstance(value, dict):
-            lines += _toml(value, f"{name}.{key}".strip("."))
-    return lines
 
 
 def invoke(*arguments):
@@ -71,7 +60,7 @@ def toy_reader():
 def config_file(tmp_path_factory, toy_reader):
     """Configuration of a run of ten steps."""
     path = tmp_path_factory.mktemp("config") / "small.toml"
-    path.write_text("\n".join(_toml(config_to_dict(small_config()))))
+    path.write_text(config_to_toml(config_to_dict(small_config())), encoding="utf-8")
     return path
 
 

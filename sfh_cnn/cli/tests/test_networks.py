@@ -11,7 +11,7 @@ from sfh_cnn.network import save_artifact
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import TrainingSet
 from sfh_cnn.tests.small import small_config, small_generator, small_network
-from sfh_cnn.training import build_templates
+from sfh_cnn.training import build_templates, load_run_config
 
 from .conftest import invoke
 
@@ -34,7 +34,8 @@ def run_folder(tmp_path_factory, config_file):
 def released_file(run_folder):
     """The run as a file."""
     path = run_folder / "mine.pt"
-    result = invoke("release", run_folder, "--out", path, "--name", "mine", "--n-mocks", 256, "--json")
+    failures = ("--known-failure", "It is a toy.", "--known-failure", "It is small.")
+    result = invoke("release", run_folder, "--out", path, "--name", "mine", "--n-mocks", 256, *failures, "--json")
     assert result.exit_code == 0, (result.stderr, result.exception)
     assert json.loads(result.stdout)["name"] == "mine"
     assert json.loads(result.stdout)["accuracy"]["n_mocks"] == 256
@@ -69,9 +70,32 @@ def test_card_and_evaluate_agree(run, run_folder, released_file):
 def test_screens_of_info_and_evaluate(run, released_file):
     """Grids, domain, libraries and numbers are there to read."""
     text = run("info", released_file)
-    for part in ("F438W, F814W", "domain: snr", "3 to 200", "toy", "mass_weighted_log_age", "S/N", "joint draws on"):
+    for part in ("F438W, F814W", "domain: snr", "3 to 200", "toy", "mass_weighted_log_age", "S/N", "Joint draws on"):
         assert part in text
+    for part in ("prior: enrichment", "Learning curve", "less true mass fraction", "10.9-13.8", "Trainings, each"):
+        assert part in text
+    assert "sfh-cnn release run --name mine --n-mocks 256 --out mine.pt" in text
+    assert "It is a toy." in text.split("known failures")[1]
     assert "light_weighted_metallicity" in run("evaluate", released_file, "--n-mocks", 200)
+
+
+def test_configuration_of_a_network(run, refused, tmp_path, config_file, released_file):
+    """Printed as TOML, it is what the network was trained with; a card that does not know it says so."""
+    file = tmp_path / "again.toml"
+    file.write_text(run("info", released_file, "--config"), encoding="utf-8")
+    assert load_run_config(file) == load_run_config(config_file)
+    card = json.loads(run("info", released_file, "--json"))
+    assert card["known_failures"][-2:] == ["It is a toy.", "It is small."]
+    assert card["commands"][1] == "sfh-cnn train --config mine.toml --out run"
+    save_artifact(
+        small_network(),
+        build_templates(small_generator().grid),
+        small_generator().contract(),
+        small_config().network,
+        tmp_path / "old.pt",
+    )
+    assert "does not hold the settings" in refused("info", tmp_path / "old.pt", "--config")[0]
+    assert "needs a network" in refused("info", "--config")[0]
 
 
 def test_another_library_is_noticed(refused, released_file):

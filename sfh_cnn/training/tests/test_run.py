@@ -18,7 +18,8 @@ import sfh_cnn
 from sfh_cnn.core import AgeGrid, SFHCNNError, folder_lock
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import MockGenerator, generate_training_set
-from sfh_cnn.tests.small import killed_at, small_config, small_generator, small_library, small_network
+from sfh_cnn.tests.small import killed_at, small_card, small_config, small_generator, small_library, small_network
+from sfh_cnn.network import load_artifact
 from sfh_cnn.training import build_network, load_run, read_run_config, release, train
 from sfh_cnn.training.run import _Endless
 
@@ -144,12 +145,85 @@ def test_the_record_tells_where_the_training_was(finished, tmp_path):
     saved = torch.load(folder / "last.ckpt", weights_only=True)
     here = saved["machine"]
     assert torch.__version__ in here
+    assert "cores" in here
     saved["machine"] = "a GPU far away"
     torch.save(saved, folder / "last.ckpt")
     assert load_run(folder, [small_library()])[3]["machine"] == "a GPU far away"
     del saved["machine"]
     torch.save(saved, folder / "last.ckpt")
     assert load_run(folder, [small_library()])[3]["machine"] == here
+
+
+def test_the_record_tells_how_long_it_took(tmp_path, monkeypatch):
+    """All stretches of a run together, without the time between them; nothing where a checkpoint of before has none."""
+    from sfh_cnn.training import lightning_module
+
+    clock = iter(range(0, 10**6, 10))
+    monkeypatch.setattr(lightning_module.time, "monotonic", lambda: next(clock))
+    with killed_at(7):
+        run(tmp_path)
+    before = torch.load(tmp_path / "last.ckpt", weights_only=True)["seconds"]
+    assert before >= 10
+    for _ in range(500):
+        next(clock)
+    run(tmp_path, resume=True)
+    after = load_run(tmp_path, [small_library()])[3]["seconds"]
+    assert before + 10 <= after < 1000
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    del saved["seconds"]
+    torch.save(saved, tmp_path / "last.ckpt")
+    assert load_run(tmp_path, [small_library()])[3]["seconds"] is None
+
+
+def test_the_record_goes_back_to_the_start(finished, tmp_path):
+    """Fine-tuned twice: the card knows both trainings before, with their curves, and what each of them became."""
+    folder, sources = finished[0], []
+    for name in ("first", "second", "third"):
+        network, generator, config, record = load_run(folder, [small_library()])
+        network.interval_factor.fill_(0.9)
+        path = tmp_path / f"{name}.pt"
+        accuracy = small_card()["accuracy"]
+        contract = release(network, generator, config, path, accuracy=accuracy, record=record, name=name)
+        sources.append(load_artifact(path))
+        folder = tmp_path / name
+        if name != "third":
+            run(folder, init_from=sources[-1])
+            run(folder, init_from=sources[-1], resume=True)  # does not forget
+    first, second = contract.training["earlier"]
+    assert (first["name"], second["name"]) == ("first", "second")
+    assert (first["sha256"], second["sha256"]) == tuple(source.sha256 for source in sources[:2])
+    assert first["learning_curve"]["step"] == [4, 9]
+    assert second["started_from"] == f"first (SHA-256 {sources[0].sha256})"
+    assert "earlier" not in first | second
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "message"),
+    [
+        ("record", "learning_curve", "training.learning_curve"),
+        ("record", "seconds", "training.seconds"),
+        ("record", "settings", "training.settings"),
+        ("accuracy", "overall", "accuracy.overall"),
+        ("accuracy", "groups", "accuracy.groups"),
+        ("accuracy", "joint_posterior", "accuracy.joint_posterior"),
+    ],
+)
+def test_an_incomplete_card_is_not_released(tmp_path, part, key, message):
+    """What is missing is named, and no file is written."""
+    parts = copy.deepcopy(small_card())
+    del parts[part][key]
+    with pytest.raises(SFHCNNError, match=f"the card is incomplete, it lacks {message}"):
+        release(small_network(), small_generator(), small_config(), tmp_path / "a.pt", **parts)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_a_network_that_is_not_calibrated_is_not_released(tmp_path):
+    """Its intervals would be those of the training."""
+    network = copy.deepcopy(small_network())
+    network.interval_factor.fill_(1.0)
+    with pytest.raises(SFHCNNError, match="not calibrated"):
+        release(network, small_generator(), small_config(), tmp_path / "a.pt", **small_card())
+    assert not (tmp_path / "a.pt").exists()
 
 
 def test_the_average_follows_the_weights(tmp_path, monkeypatch):
@@ -299,9 +373,8 @@ def test_weights_that_are_not_finite_are_not_released(finished, tmp_path):
         load_run(folder, [small_library()])
     network = copy.deepcopy(small_network())
     network.join.bias[2] = float("inf")
-    accuracy = {"n_mocks": 1, "overall": {}}
     with pytest.raises(SFHCNNError, match=r"the network has weights that are not finite \(join\.bias\)"):
-        release(network, small_generator(), small_config(), tmp_path / "a.pt", accuracy=accuracy, record={})
+        release(network, small_generator(), small_config(), tmp_path / "a.pt", **small_card())
     assert not (tmp_path / "a.pt").exists()
 
 
