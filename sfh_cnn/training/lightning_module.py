@@ -1,4 +1,4 @@
-"""LitSFHNet: optimiser, schedule, moving average and validation for lightning."""
+"""LitSFHNet: optimiser, schedule, moving average and validation for lightning; RunProgress: what it shows meanwhile."""
 
 import copy
 import functools
@@ -7,6 +7,7 @@ import math
 import lightning
 import torch
 
+from sfh_cnn.core import progress
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import PackedNetwork
 
@@ -16,7 +17,10 @@ from .metrics import MEANS, mean_scores
 from .soap import SOAP
 from .teacher import lesson
 
-__all__ = ["LitSFHNet"]
+__all__ = ["LitSFHNet", "RunProgress"]
+
+#: Titles of the four means, in their order.
+_SHORT = ("log age_mw", "log age_lw", "[M/H]_mw", "[M/H]_lw")
 
 
 class LitSFHNet(lightning.LightningModule):
@@ -70,11 +74,16 @@ class LitSFHNet(lightning.LightningModule):
     @property
     def n_step(self):
         """Steps of the run: the mocks of the configuration are those of all processes together."""
-        return max(self.config.n_mocks // (self.config.batch_size * self.trainer.world_size), 1)
+        return max(self.config.n_mocks // self.n_mocks_per_step, 1)
+
+    @property
+    def n_mocks_per_step(self):
+        """Of all processes together."""
+        return self.config.batch_size * self.trainer.world_size
 
     def on_save_checkpoint(self, checkpoint):
         """How many mocks a step was, and on what it was made: the release may be written elsewhere."""
-        checkpoint["n_mocks_per_step"] = self.config.batch_size * self.trainer.world_size
+        checkpoint["n_mocks_per_step"] = self.n_mocks_per_step
         checkpoint["machine"] = machine_name(self.device)
 
     def validation_step(self, batch, _):
@@ -92,7 +101,7 @@ class LitSFHNet(lightning.LightningModule):
         scores = mean_scores(quantiles[..., quantiles.shape[-1] // 2].numpy(), truth.numpy())
         inside = (truth >= quantiles[..., 1]) & (truth <= quantiles[..., -2])
         for i, name in enumerate(SCALAR_NAMES[: len(MEANS)]):
-            self.log(f"val/scatter_{name}", scores[name]["scatter"], prog_bar=True)
+            self.log(f"val/scatter_{name}", scores[name]["scatter"])
             self.log(f"val/coverage68_{name}", inside[:, i].float().mean())
 
     def configure_optimizers(self):
@@ -118,3 +127,42 @@ class LitSFHNet(lightning.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class RunProgress(lightning.Callback):
+    """A bar for the whole run in mocks, above it a line of scores for each validation.
+
+    Parameters
+    ----------
+    stack : `contextlib.ExitStack`
+        Closes the bar, however the training ends.
+    """
+
+    def __init__(self, stack):
+        self._stack = stack
+        self._advance = None
+        self._step = 0
+
+    def on_train_start(self, trainer, module):
+        """Only now each process knows its rank, and how many they are."""
+        n_mocks = module.n_step * module.n_mocks_per_step
+        bar = progress(n_mocks, "training", unit="mocks", enabled=trainer.is_global_zero)
+        self._advance = self._stack.enter_context(bar)
+        self._count(trainer, module, "On held-out mocks; scatter in dex, mw: weighted by mass, lw: by light")
+        self._advance(0, _line("mocks", "loss", *_SHORT))
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self._count(trainer, module)
+
+    def on_validation_end(self, trainer, module):
+        names = ("loss", *(f"scatter_{name}" for name in MEANS))
+        scores = [f"{float(trainer.callback_metrics[f'val/{name}']):.3f}" for name in names]
+        self._advance(0, _line(str(trainer.global_step * module.n_mocks_per_step), *scores))
+
+    def _count(self, trainer, module, note=None):
+        self._advance((trainer.global_step - self._step) * module.n_mocks_per_step, note)
+        self._step = trainer.global_step
+
+
+def _line(mocks, loss, *scores):
+    return f"{mocks:>9}{loss:>9}" + "".join(f"{score:>12}" for score in scores)

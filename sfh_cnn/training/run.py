@@ -99,7 +99,7 @@ def train(
     n_thread : int, optional
         Threads of torch in this process.
     progress_bar : bool, optional
-        Show lightning's progress bar.
+        Show how far the run is, and the scores of each validation, on standard error.
     data : str, `pathlib.Path` or `~sfh_cnn.synthesis.TrainingSet`, optional
         Training set on disk, made with the same synthesis configuration and libraries, whose mocks are shown again
         and again in another order; noise-free ones are observed anew each time. Instead of ``config.training.data``.
@@ -166,7 +166,7 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    from .lightning_module import LitSFHNet
+    from .lightning_module import LitSFHNet, RunProgress
 
     checkpoint = folder / "last.ckpt"
     init_from, teacher = start
@@ -225,7 +225,9 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     # Each stretch of a resumed run has its own log: lightning deletes what it finds in a log folder.
     stretch = f"{STRETCH}{data.start}"
     loggers = [CSVLogger(folder, LOG_FOLDER, stretch), TensorBoardLogger(folder, LOG_FOLDER, stretch)]
-    with _quiet():
+    with _quiet(), contextlib.ExitStack() as stack:
+        if progress_bar:
+            callbacks.append(RunProgress(stack))
         runner = lightning.Trainer(
             max_steps=config.training.n_step,
             limit_train_batches=config.training.steps_per_epoch,
@@ -237,7 +239,7 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
             default_root_dir=folder,
             num_sanity_val_steps=0,
             log_every_n_steps=config.training.steps_per_epoch,
-            enable_progress_bar=progress_bar,
+            enable_progress_bar=False,
             enable_model_summary=False,
             **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
         )

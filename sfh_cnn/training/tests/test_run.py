@@ -1,16 +1,19 @@
 """Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
 
 import copy
+import csv
 import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +23,7 @@ from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import MockGenerator, generate_training_set
 from sfh_cnn.tests.small import killed_at, small_config, small_generator, small_library, small_network
 from sfh_cnn.training import build_network, load_run, read_run_config, release, train
+from sfh_cnn.training.metrics import MEANS
 from sfh_cnn.training.run import _Endless
 
 pytest.importorskip("lightning")
@@ -193,6 +197,39 @@ def test_a_run_shorter_than_an_epoch_is_kept(tmp_path, capfd):
     said = "".join(capfd.readouterr())
     assert not any(word in said for word in ("litlogger", "TPU", "Trainer.fit"))
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 7
+
+
+def curves(folder, *names):
+    """Columns of the logs of all stretches, a row for each epoch."""
+    rows = []
+    for path in sorted(folder.glob("log/from_step_*/metrics.csv")):
+        with path.open(encoding="utf-8") as file:
+            rows += list(csv.DictReader(file))
+    return np.array([[float(row[name]) for row in rows if row[name]] for name in names]).T
+
+
+SCATTERS = tuple(f"val/scatter_{name}" for name in MEANS)
+
+
+def test_the_bar_shows_the_whole_run_and_each_score_once(tmp_path, capsys):
+    """Under short names that differ, with the numbers of the log; a run that goes on begins where it was."""
+    with killed_at(7):
+        run(tmp_path, progress_bar=True)
+    first = capsys.readouterr()
+    run(tmp_path, progress_bar=True, resume=True)
+    second = capsys.readouterr()
+    assert first.out == second.out == ""
+    scores = curves(tmp_path, "val/loss", *SCATTERS)
+    for n_mocks, end, row, text in ((160, 224, scores[0], first.err), (320, 320, scores[1], second.err)):
+        lines = [line.rstrip() for line in text[text.index("On held-out") :].splitlines()]  # after warnings
+        note, header, line, bar = lines
+        assert "scatter in dex" in note
+        titles = ["mocks", "loss", "log age_mw", "log age_lw", "[M/H]_mw", "[M/H]_lw"]
+        assert re.split("  +", header.strip()) == titles
+        assert line.split() == [str(n_mocks), *(f"{value:.3f}" for value in row)]
+        assert bar.startswith("training")
+        assert f"{end}/320 mocks" in bar
+        assert max(map(len, lines)) <= 80
 
 
 def test_fine_tuning_starts_from_the_given_weights(finished, tmp_path):
