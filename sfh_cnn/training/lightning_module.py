@@ -19,6 +19,8 @@ from .teacher import lesson
 
 __all__ = ["LitSFHNet", "RunProgress"]
 
+#: How to log: means over an epoch and over all processes.
+_OF_ALL = {"on_step": False, "on_epoch": True, "sync_dist": True}
 #: Titles of the four means, in their order.
 _SHORT = ("log age_mw", "log age_lw", "[M/H]_mw", "[M/H]_lw")
 
@@ -39,10 +41,13 @@ class LitSFHNet(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
+        if not config.loss.posterior:  # several processes would wait for its gradients
+            network.posterior.requires_grad_(False)
         self.config = config
         # In a tuple it is no part of this module: checkpoints do not hold it.
         self._teacher = None if teacher is None else (copy.deepcopy(teacher).eval().requires_grad_(False),)
         self._predicted = []
+        self._averaged = 0  # steps that the average has seen
 
     def on_fit_start(self):
         """The teacher goes where the network is, and to its number format."""
@@ -54,16 +59,23 @@ class LitSFHNet(lightning.LightningModule):
             if self.trainer.precision == "32-true" and PackedNetwork.is_available(self._teacher[0]):
                 self._teacher[0].encode = PackedNetwork(self._teacher[0]).encode
 
+    def on_train_start(self):
+        """A run that goes on has an average already."""
+        self._averaged = self.global_step
+
     def training_step(self, batch, _):
         """Loss of a batch."""
         teach = None if self._teacher is None else functools.partial(lesson, self._teacher[0])
         loss, parts = joint_loss(self.network, batch, self.config.loss, teach)
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, on_step=False, on_epoch=True)
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True)
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, **_OF_ALL)
+        self.log("train/loss", loss.detach(), **_OF_ALL)
         return loss
 
     def on_train_batch_end(self, *_):
-        """Move the average towards the weights."""
+        """Move the average towards the weights, once in each step of the optimiser."""
+        if self.global_step == self._averaged:  # gradients of several batches are collected
+            return
+        self._averaged = self.global_step
         # Early on the average must not remember the first steps: its memory grows with the run.
         keep = 1.0 - 1.0 / min(self.config.average_steps, 1.0 + self.global_step / 4)
         with torch.no_grad():
@@ -78,8 +90,8 @@ class LitSFHNet(lightning.LightningModule):
 
     @property
     def n_mocks_per_step(self):
-        """Of all processes together."""
-        return self.config.batch_size * self.trainer.world_size
+        """Of all processes together, and of all batches whose gradients are collected."""
+        return self.config.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
 
     def on_save_checkpoint(self, checkpoint):
         """How many mocks a step was, and on what it was made: the release may be written elsewhere."""
@@ -91,8 +103,8 @@ class LitSFHNet(lightning.LightningModule):
         loss, parts = joint_loss(self.average, batch, self.config.loss)
         quantiles = self.average(*[batch[name] for name in INPUT_NAMES])["scalar_quantiles"]
         self._predicted.append((quantiles[:, : len(MEANS)].cpu(), batch["scalars"][:, : len(MEANS)].cpu()))
-        self.log("val/loss", loss, on_epoch=True, sync_dist=True)
-        self.log_dict({f"val/{name}": value for name, value in parts.items()}, on_epoch=True, sync_dist=True)
+        self.log("val/loss", loss, **_OF_ALL)
+        self.log_dict({f"val/{name}": value for name, value in parts.items()}, **_OF_ALL)
 
     def on_validation_epoch_end(self):
         """Physical scores of all held-out batches."""
@@ -101,8 +113,8 @@ class LitSFHNet(lightning.LightningModule):
         scores = mean_scores(quantiles[..., quantiles.shape[-1] // 2].numpy(), truth.numpy())
         inside = (truth >= quantiles[..., 1]) & (truth <= quantiles[..., -2])
         for i, name in enumerate(SCALAR_NAMES[: len(MEANS)]):
-            self.log(f"val/scatter_{name}", scores[name]["scatter"])
-            self.log(f"val/coverage68_{name}", inside[:, i].float().mean())
+            self.log(f"val/scatter_{name}", scores[name]["scatter"], sync_dist=True)
+            self.log(f"val/coverage68_{name}", inside[:, i].float().mean(), sync_dist=True)
 
     def configure_optimizers(self):
         """SOAP with a warm-up, a plateau and a cosine to nothing; the projection learns slowly."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from astropy import log
 from torch.utils.data import DataLoader
 
 from sfh_cnn.core import SFHCNNError, SFHCNNWarning, folder_lock, remove_temporaries
@@ -139,12 +140,12 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rank = getattr(rank_zero_only, "rank", 0)
-    # Of several processes that train together the first one holds the folder.
-    with folder_lock(folder) if rank == 0 else contextlib.nullcontext():
+    # Of several processes that train together the first one holds the folder, and speaks.
+    with folder_lock(folder) if rank == 0 else _silent():
         if rank == 0:
             remove_temporaries(folder)
         start = init_from, teacher
-        return _train(config, folder, resume, start, libraries, n_thread, progress_bar, stored, trainer)
+        return _train(config, folder, rank, resume, start, libraries, n_thread, progress_bar, stored, trainer)
 
 
 def _with_data(config, data):
@@ -160,7 +161,7 @@ def _with_data(config, data):
     return dataclasses.replace(config, training=training), stored
 
 
-def _train(config, folder, resume, start, libraries, n_thread, progress_bar, stored, trainer):
+def _train(config, folder, rank, resume, start, libraries, n_thread, progress_bar, stored, trainer):
     """As `train`, in a folder that nobody else writes to."""
     import lightning
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -198,7 +199,8 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     if resume:
         check_libraries(folder, generator.libraries)
     init_from, teacher = _networks(None if resume else init_from, teacher, generator.contract())
-    write_record(folder, config, None if resume else generator.libraries)
+    if rank == 0:
+        write_record(folder, config, None if resume else generator.libraries)
     network = build_network(config, generator)
     if init_from is not None:
         if isinstance(init_from, SFHNet):
@@ -302,19 +304,35 @@ def _sees(network):
 
 
 @contextlib.contextmanager
+def _at_least(level, *loggers):
+    """Messages of lower levels are left out."""
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)
+
+
+@contextlib.contextmanager
+def _silent():
+    """What the first process says already."""
+    with _at_least(logging.ERROR, log), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
 def _quiet():
     """Lightning without what is no news to the user: devices that are not there, and advertisements."""
-    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # The folder is not empty: the record is there. The other one is between lightning and torch.
-            warnings.filterwarnings("ignore", "Checkpoint directory")
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec")
-            yield
-    finally:
-        log.setLevel(level)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    with _at_least(logging.WARNING, *loggers), warnings.catch_warnings():
+        # The folder is not empty: the record is there. The other one is between lightning and torch.
+        warnings.filterwarnings("ignore", "Checkpoint directory")
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec")
+        yield
 
 
 class _Data:
@@ -335,7 +353,7 @@ class _Data:
                 self.generator,
                 config.batch_size,
                 config.chunk_size,
-                start=self.start,
+                start=self.start * runner.accumulate_grad_batches,
                 n_worker=config.n_worker,
                 rank=runner.global_rank,
                 world_size=runner.world_size,

@@ -407,41 +407,54 @@ def test_the_stream_is_made_when_the_first_batch_is_asked_for():
     assert len(made) == 1
 
 
-_TWO_OR_ONE = """
+#: 384 mocks, 64 of them in each step: of two processes, or twice 32 of one.
+_SHARED = {"n_mocks": 384, "batch_size": 32, "chunk_size": 32, "learning_rate": 0.01}
+_TWO_PROCESSES = """
 import sys, warnings
 warnings.simplefilter("ignore")
-import torch
-from sfh_cnn.tests.small import killed_at, small_config, small_library
+from sfh_cnn.tests.small import small_config, small_library
 from sfh_cnn.training import train
-import sfh_cnn.training.lightning_module as module
 
-folder, processes = sys.argv[1], int(sys.argv[2])
-# One process that collects the gradients of two chunks does what two processes with a chunk each do.
-several = {"accumulate_grad_batches": 2} if processes == 1 else {"strategy": "ddp", "devices": 2}
-# Lightning's own accumulation does not count as a larger batch.
-n_mocks = 32 * 6 * processes
-config = small_config(batch_size=32, chunk_size=32, n_mocks=n_mocks, steps_per_epoch=6 if processes == 1 else 3)
-train(config, folder, libraries=[small_library()], n_thread=1, progress_bar=False, accelerator="cpu", **several)
+config = small_config(steps_per_epoch=3, **eval(sys.argv[2]))
+train(config, sys.argv[1], libraries=[small_library()], progress_bar=False, accelerator="cpu", devices=2)
 """
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    """Over gloo, the same global batches: the same weights after six steps."""
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """A run of one process that collects the gradients of two batches in each step."""
+    folder = tmp_path_factory.mktemp("collected")
+    run(folder, small_config(steps_per_epoch=6, **_SHARED), accumulate_grad_batches=2)
+    return folder
+
+
+def test_two_processes_train_as_one(collected, tmp_path):
+    """Over gloo, on the same mocks: the same curves and the same weights as one that collects gradients."""
     script = tmp_path / "script.py"
-    script.write_text(_TWO_OR_ONE)
-    environment = {**os.environ, "PYTHONPATH": str(Path(sfh_cnn.__file__).parents[1])}
-    weights = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        command = [sys.executable, script, folder, str(processes)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
-        assert done.returncode == 0, done.stderr
-        saved = torch.load(folder / "last.ckpt", weights_only=True)
-        assert saved["global_step"] == 6
-        assert saved["n_mocks_per_step"] == 32 * processes
-        weights.append({k: v for k, v in saved["state_dict"].items() if k.startswith("network.")})
-    for name, value in weights[0].items():
-        assert torch.allclose(weights[1][name], value, atol=2e-4), name
+    script.write_text(_TWO_PROCESSES)
+    environment = {**os.environ, "PYTHONPATH": str(Path(sfh_cnn.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, script, tmp_path, repr(_SHARED)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    saved = [torch.load(folder / "last.ckpt", weights_only=True) for folder in (collected, tmp_path)]
+    assert [checkpoint["global_step"] for checkpoint in saved] == [6, 6]
+    assert [checkpoint["n_mocks_per_step"] for checkpoint in saved] == [64, 64]
+    names = ("train/loss", "train/scalars", "val/loss", *SCATTERS)
+    for name in names:
+        mine, theirs = (curves(folder, name) for folder in (collected, tmp_path))
+        assert len(mine) == 2
+        np.testing.assert_allclose(theirs, mine, rtol=1e-4, err_msg=name)
+    for name, value in saved[0]["state_dict"].items():
+        assert torch.allclose(saved[1]["state_dict"][name], value, atol=2e-4), name
     start = _start()
-    assert (weights[0]["network.join.bias"] - start).abs().max() > 1e-3  # it did move
+    assert (saved[1]["state_dict"]["network.join.bias"] - start).abs().max() > 1e-3  # it did move
+
+
+def test_a_run_that_collects_gradients_goes_on_with_the_next_mocks(collected, tmp_path):
+    """Killed in the second epoch, resumed: as the uninterrupted one."""
+    config = small_config(steps_per_epoch=6, **_SHARED)
+    with killed_at(4):
+        run(tmp_path, config, accumulate_grad_batches=2)
+    run(tmp_path, config, accumulate_grad_batches=2, resume=True)
+    states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (tmp_path, collected)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
