@@ -175,6 +175,73 @@ def test_the_average_follows_the_weights(tmp_path, monkeypatch):
     assert torch.allclose(average.join.bias, expected, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Of each of ten steps learning rates, norm of the gradients, number format of the products; and the network."""
+    from sfh_cnn.training.lightning_module import LitSFHNet
+
+    rates, norms, formats = [], [], []
+    step, end = LitSFHNet.training_step, LitSFHNet.on_train_batch_end
+
+    def training_step(self, *args):
+        formats.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return step(self, *args)
+
+    def on_before_optimizer_step(self, optimizer):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+
+    def on_train_batch_end(self, *args):
+        gradients = [weights.grad.flatten() for weights in self.network.parameters() if weights.grad is not None]
+        norms.append(float(torch.cat(gradients).norm()))
+        end(self, *args)
+
+    config = small_config(
+        learning_rate=0.01,
+        projection_learning_rate=0.2,
+        warmup_steps=2,
+        decay_share=0.5,
+        gradient_clip=0.02,
+        precision="bf16-mixed",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for hook in (training_step, on_before_optimizer_step, on_train_batch_end):
+            patch.setattr(LitSFHNet, hook.__name__, hook)
+        network = run(tmp_path_factory.mktemp("watched"), config)
+    return rates, norms, formats, network
+
+
+def test_the_learning_rate_warms_up_stays_and_falls(watched):
+    """Two steps up, flat to the middle, then a cosine: 36, 72, 108, 144 degrees; a thousandth is never lost."""
+    cosine = (0.90451, 0.65451, 0.34549, 0.09549)
+    expected = np.array([0.5 * 1.001, 1.001, 1.001, 1.001, 1.001, 1.001, *(0.001 + share for share in cosine)])
+    rates = np.array(watched[0])
+    np.testing.assert_allclose(rates[:, 0], 0.01 * expected, rtol=1e-4)
+    np.testing.assert_allclose(rates[:, 1], 0.002 * expected, rtol=1e-4)
+
+
+def test_gradients_are_clipped(watched):
+    """All of them are longer than that."""
+    np.testing.assert_allclose(watched[1], 0.02, rtol=1e-3)
+
+
+def test_precision_is_that_of_the_configuration(watched):
+    """Products in half precision; weights stay as they are."""
+    assert watched[2] == [torch.bfloat16] * 10
+    assert watched[3].join.bias.dtype == torch.float32
+
+
+def test_tensorboard_shows_what_the_table_has(finished):
+    """The scores of both epochs."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished[0] / "log" / "from_step_0"))
+    events.Reload()
+    for name in ("train/loss", "val/loss", *SCATTERS):
+        shown = events.Scalars(name)
+        assert [event.step for event in shown] == [4, 9]
+        np.testing.assert_allclose([event.value for event in shown], curves(finished[0], name)[:, 0], rtol=1e-6)
+
+
 def _start(expected=None):
     """The average before the first step: the initial weights, here those of the seed."""
     if expected is not None:
