@@ -24,11 +24,25 @@ _n_mocks = click.option(
 )
 
 
+class _Devices(click.ParamType):
+    """How many, or all that there are."""
+
+    name = "N|auto"
+
+    def convert(self, value, param, ctx):
+        if value == "auto":
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value} is neither auto nor a number from 1 on", param, ctx)
+        return int(value)
+
+
 @click.command(
     epilog=examples(
         "sfh-cnn train --config phangs-muse-hst-bc03 --preset quick --out run",
         "sfh-cnn train --config my.toml --out run --resume",
         "sfh-cnn train --config my.toml --data mocks --out run",
+        "sfh-cnn train --config my.toml --out run --devices 4",
     )
 )
 @click.option("--config", "config_file", metavar="FILE|NAME", help="TOML file, or one that ships with the package.")
@@ -38,15 +52,22 @@ _n_mocks = click.option(
 @click.option("--init-from", metavar="NAME|FILE", help="Released network to start from.")
 @click.option("--teacher", metavar="NAME|FILE", help="Released network from whose answers to learn, too.")
 @click.option("--data", type=click.Path(), metavar="FOLDER", help="Train on a set that 'synthesize' made.")
+@click.option(
+    "--devices", type=_Devices(), default=1, show_default=True, help="GPUs (or processes on a CPU) of this machine."
+)
+@click.option(
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines; srun or torchrun starts each."
+)
 @common("threads", "library", "json")
-def train(config_file, preset, folder, resume, init_from, teacher, data, threads, library_paths, as_json):
+def train(
+    config_file, preset, folder, resume, init_from, teacher, data, devices, nodes, threads, library_paths, as_json
+):
     """Train a network; a run that was interrupted goes on with --resume.
 
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
     phangs-muse-hst, phangs-muse-hst-bc03, phangs-muse-hst-local, manga-ugriz and califa.
     """
     import dataclasses
-    import logging
 
     from sfh_cnn import training
 
@@ -60,7 +81,6 @@ def train(config_file, preset, folder, resume, init_from, teacher, data, threads
             networks[role] = artifact = _artifact(source)
             name = f"{artifact.contract.name} (SHA-256 {artifact.sha256})"
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, **{role: name}))
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it recommends products
     training.train(
         config,
         folder,
@@ -71,7 +91,13 @@ def train(config_file, preset, folder, resume, init_from, teacher, data, threads
         n_thread=threads,
         progress_bar=sys.stderr.isatty(),
         data=data,
+        devices=devices,
+        num_nodes=nodes,
     )
+    from lightning.pytorch.utilities import rank_zero_only
+
+    if rank_zero_only.rank:  # of several processes the first one speaks
+        return
     say(f"Trained; next: sfh-cnn release {folder} --out NAME.pt")
     if as_json:
         echo_json({"folder": folder})

@@ -120,7 +120,7 @@ def train(
     SFHCNNError
         If the folder holds another run or belongs to another process, or there is nothing to resume; or if the
         training set is none of this configuration, or the weights to start from or the teacher do not fit it; or if
-        the run to resume was begun with other stellar libraries.
+        the run to resume was begun with other stellar libraries; or if lightning has no such devices or precision.
 
     Warns
     -----
@@ -230,23 +230,34 @@ def _train(config, folder, rank, resume, start, libraries, n_thread, progress_ba
     with _quiet(), contextlib.ExitStack() as stack:
         if progress_bar:
             callbacks.append(RunProgress(stack))
-        runner = lightning.Trainer(
-            max_steps=config.training.n_step,
-            limit_train_batches=config.training.steps_per_epoch,
-            gradient_clip_val=config.training.gradient_clip,
-            precision=config.training.precision,
+        runner = _trainer(config.training, folder, callbacks, loggers, trainer)
+        runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
+    return module.average
+
+
+def _trainer(config, folder, callbacks, loggers, settings):
+    """The trainer of lightning, or its refusal in our words."""
+    import lightning
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    try:
+        return lightning.Trainer(
+            max_steps=config.n_step,
+            limit_train_batches=config.steps_per_epoch,
+            gradient_clip_val=config.gradient_clip,
+            precision=config.precision,
             callbacks=callbacks,
             plugins=[whole_checkpoints()],
             logger=loggers,
             default_root_dir=folder,
             num_sanity_val_steps=0,
-            log_every_n_steps=config.training.steps_per_epoch,
+            log_every_n_steps=config.steps_per_epoch,
             enable_progress_bar=False,
             enable_model_summary=False,
-            **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
+            **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **settings},
         )
-        runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
-    return module.average
+    except (MisconfigurationException, ValueError) as err:
+        raise SFHCNNError(f"lightning refuses devices or precision: {err}") from err
 
 
 def _fitting(large, small, generator, config):

@@ -310,6 +310,16 @@ def test_fine_tuning_starts_from_the_given_weights(finished, tmp_path):
             assert torch.equal(value, state[name])
 
 
+@pytest.mark.parametrize(
+    ("setting", "accelerator"), [({}, {"accelerator": "cuda", "devices": 99}), ({"precision": "3-bit"}, {})]
+)
+def test_devices_or_precision_that_are_not_there_are_refused(tmp_path, setting, accelerator):
+    """With what lightning says of them; the run can be begun in the same folder with others."""
+    with pytest.raises(SFHCNNError, match=r"lightning refuses devices or precision: .*(CUDA|GPU|3-bit)"):
+        run(tmp_path, small_config(**setting), **accelerator)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 def test_weights_of_another_network_are_refused(finished, tmp_path):
     """With other layers they do not fit."""
     other = dataclasses.replace(small_config(), network=dataclasses.replace(small_config().network, n_latent=16))
