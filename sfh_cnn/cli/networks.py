@@ -30,11 +30,25 @@ _n_mocks = click.option(
 )
 
 
+class _Devices(click.ParamType):
+    """How many, or all that there are."""
+
+    name = "N|auto"
+
+    def convert(self, value, param, ctx):
+        if value == "auto":
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value} is neither auto nor a number from 1 on", param, ctx)
+        return int(value)
+
+
 @click.command(
     epilog=examples(
         "sfh-cnn train --config phangs-muse-hst-bc03 --preset quick --out run",
         "sfh-cnn train --config my.toml --out run --resume",
         "sfh-cnn train --config my.toml --data mocks --out run",
+        "sfh-cnn train --config my.toml --out run --devices 4",
     )
 )
 @click.option("--config", "config_file", metavar="FILE|NAME", help="TOML file, or one that ships with the package.")
@@ -44,21 +58,27 @@ _n_mocks = click.option(
 @click.option("--init-from", metavar="NAME|FILE", help="Released network to start from.")
 @click.option("--teacher", metavar="NAME|FILE", help="Released network from whose answers to learn, too.")
 @click.option("--data", type=click.Path(), metavar="FOLDER", help="Train on a set that 'synthesize' made.")
+@click.option(
+    "--devices", type=_Devices(), default=1, show_default=True, help="GPUs (or processes on a CPU) of this machine."
+)
+@click.option(
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines; srun or torchrun starts each."
+)
 @common("threads", "library", "json")
-def train(config_file, preset, folder, resume, init_from, teacher, data, threads, library_paths, as_json):
+def train(
+    config_file, preset, folder, resume, init_from, teacher, data, devices, nodes, threads, library_paths, as_json
+):
     """Train a network; a run that was interrupted goes on with --resume.
 
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
     phangs-muse-hst, phangs-muse-hst-bc03, phangs-muse-hst-local, manga-ugriz and califa.
     """
-    import logging
 
     from sfh_cnn import training
 
     if not (config_file or preset):
         raise click.UsageError("give --config, --preset or both")
     config = training.load_run_config(config_file, preset)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it recommends products
     training.train(
         config,
         folder,
@@ -69,7 +89,13 @@ def train(config_file, preset, folder, resume, init_from, teacher, data, threads
         n_thread=threads,
         progress_bar=sys.stderr.isatty(),
         data=data,
+        devices=devices,
+        num_nodes=nodes,
     )
+    from lightning.pytorch.utilities import rank_zero_only
+
+    if rank_zero_only.rank:  # of several processes the first one speaks
+        return
     say(f"Trained; next: sfh-cnn release {folder} --out NAME.pt")
     if as_json:
         echo_json({"folder": folder})
@@ -260,7 +286,9 @@ def _print_training(contract):
     ]
     if rows:
         header = ("stage", "mocks", "seed", "time", "machine", "log age (light)", "log age (mass)", "[M/H] (light)")
-        table_of(header, rows, title="Trainings, each from the weights of the one before; scatter in dex at the end of each")
+        table_of(
+            header, rows, title="Trainings, each from the weights of the one before; scatter in dex at the end of each"
+        )
     points = card.curve_points(contract)
     if points:
         rows = [(f"{mocks:,}", *(f"{value:.3f}" for value in scatter)) for mocks, *scatter in points]
@@ -272,9 +300,7 @@ def _print_bins(contract):
     """Bias of the mass fractions."""
     from sfh_cnn.core import card
 
-    rows = [
-        (f"{start / 1e9:.3g}-{end / 1e9:.3g}", f"{bias:+.4f}") for start, end, bias in card.bin_biases(contract)
-    ]
+    rows = [(f"{start / 1e9:.3g}-{end / 1e9:.3g}", f"{bias:+.4f}") for start, end, bias in card.bin_biases(contract)]
     if rows:
         table_of(("age bin [Gyr]", "bias"), rows, title="Mean of predicted less true mass fraction")
 

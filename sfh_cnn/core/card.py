@@ -155,9 +155,7 @@ def curve_points(contract: ModelContract) -> list[tuple[float, ...]]:
     every = max(-(-len(steps) // _N_POINT), 1)
     chosen = range((len(steps) - 1) % every, len(steps), every)  # the last one among them
     per_step = training["n_mocks_seen"] / n_step
-    return [
-        (round((steps[i] + 1) * per_step), *(curve.get(name, [])[i] for name in CURVE_QUANTITIES)) for i in chosen
-    ]
+    return [(round((steps[i] + 1) * per_step), *(curve.get(name, [])[i] for name in CURVE_QUANTITIES)) for i in chosen]
 
 
 def last_scatter(stage: dict) -> list[float]:

@@ -32,12 +32,12 @@ def progress(
     Yields
     ------
     callable
-        ``advance(n)``, to be called after ``n`` more steps.
+        ``advance(n, note)``, to be called after ``n`` more steps; a note is a line that stays above the bar.
     """
     if enabled is None:
         enabled = sys.stderr.isatty()
     if not enabled:
-        yield lambda n=1: None
+        yield lambda n=1, note=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -53,8 +53,10 @@ def progress(
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=total, rate="")
 
-        def advance(n=1):
+        def advance(n=1, note=None):
             bar.advance(task, n)
+            if note is not None:
+                bar.console.print(note, highlight=False, markup=False)
             speed = bar.tasks[0].speed
             if speed:
                 bar.update(task, rate=f"{speed:.0f}/s")

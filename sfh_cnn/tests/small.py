@@ -119,9 +119,7 @@ def small_card():
     mocks = held_out_mocks(generator, "test", 256)
     curve = {"step": [4, 9], "light_weighted_log_age": [0.4, 0.3], "mass_weighted_log_age": [0.5, 0.4]}
     return {
-        "accuracy": evaluate(
-            small_network(), mocks, engine=Engine(artifact), age_edges_yr=generator.age_grid.edges_yr
-        ),
+        "accuracy": evaluate(small_network(), mocks, engine=Engine(artifact), age_edges_yr=generator.age_grid.edges_yr),
         "record": {
             "seed": config.training.seed,
             "n_steps": 10,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from astropy import log
 from torch.utils.data import DataLoader
 
 from sfh_cnn.core import SFHCNNError, SFHCNNWarning, folder_lock, remove_temporaries
@@ -99,7 +100,7 @@ def train(
     n_thread : int, optional
         Threads of torch in this process.
     progress_bar : bool, optional
-        Show lightning's progress bar.
+        Show how far the run is, and the scores of each validation, on standard error.
     data : str, `pathlib.Path` or `~sfh_cnn.synthesis.TrainingSet`, optional
         Training set on disk, made with the same synthesis configuration and libraries, whose mocks are shown again
         and again in another order; noise-free ones are observed anew each time. Instead of ``config.training.data``.
@@ -119,7 +120,7 @@ def train(
     SFHCNNError
         If the folder holds another run or belongs to another process, or there is nothing to resume; or if the
         training set is none of this configuration, or the weights to start from or the teacher do not fit it; or if
-        the run to resume was begun with other stellar libraries.
+        the run to resume was begun with other stellar libraries; or if lightning has no such devices or precision.
 
     Warns
     -----
@@ -139,12 +140,12 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rank = getattr(rank_zero_only, "rank", 0)
-    # Of several processes that train together the first one holds the folder.
-    with folder_lock(folder) if rank == 0 else contextlib.nullcontext():
+    # Of several processes that train together the first one holds the folder, and speaks.
+    with folder_lock(folder) if rank == 0 else _silent():
         if rank == 0:
             remove_temporaries(folder)
         start = init_from, teacher
-        return _train(config, folder, resume, start, libraries, n_thread, progress_bar, stored, trainer)
+        return _train(config, folder, rank, resume, start, libraries, n_thread, progress_bar, stored, trainer)
 
 
 def _with_data(config, data):
@@ -160,13 +161,13 @@ def _with_data(config, data):
     return dataclasses.replace(config, training=training), stored
 
 
-def _train(config, folder, resume, start, libraries, n_thread, progress_bar, stored, trainer):
+def _train(config, folder, rank, resume, start, libraries, n_thread, progress_bar, stored, trainer):
     """As `train`, in a folder that nobody else writes to."""
     import lightning
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    from .lightning_module import LitSFHNet
+    from .lightning_module import LitSFHNet, RunProgress
 
     checkpoint = folder / "last.ckpt"
     init_from, teacher = start
@@ -205,7 +206,8 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
         check_libraries(folder, generator.libraries)
     begun_with = init_from if isinstance(init_from, Artifact) else None
     init_from, teacher = _networks(None if resume else init_from, teacher, generator.contract())
-    write_record(folder, config, None if resume else generator.libraries, begun_with)
+    if rank == 0:
+        write_record(folder, config, None if resume else generator.libraries, begun_with)
     network = build_network(config, generator)
     if init_from is not None:
         if isinstance(init_from, SFHNet):
@@ -232,24 +234,37 @@ def _train(config, folder, resume, start, libraries, n_thread, progress_bar, sto
     # Each stretch of a resumed run has its own log: lightning deletes what it finds in a log folder.
     stretch = f"{STRETCH}{data.start}"
     loggers = [CSVLogger(folder, LOG_FOLDER, stretch), TensorBoardLogger(folder, LOG_FOLDER, stretch)]
-    with _quiet():
-        runner = lightning.Trainer(
-            max_steps=config.training.n_step,
-            limit_train_batches=config.training.steps_per_epoch,
-            gradient_clip_val=config.training.gradient_clip,
-            precision=config.training.precision,
+    with _quiet(), contextlib.ExitStack() as stack:
+        if progress_bar:
+            callbacks.append(RunProgress(stack))
+        runner = _trainer(config.training, folder, callbacks, loggers, trainer)
+        runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
+    return module.average
+
+
+def _trainer(config, folder, callbacks, loggers, settings):
+    """The trainer of lightning, or its refusal in our words."""
+    import lightning
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    try:
+        return lightning.Trainer(
+            max_steps=config.n_step,
+            limit_train_batches=config.steps_per_epoch,
+            gradient_clip_val=config.gradient_clip,
+            precision=config.precision,
             callbacks=callbacks,
             plugins=[whole_checkpoints()],
             logger=loggers,
             default_root_dir=folder,
             num_sanity_val_steps=0,
-            log_every_n_steps=config.training.steps_per_epoch,
-            enable_progress_bar=progress_bar,
+            log_every_n_steps=config.steps_per_epoch,
+            enable_progress_bar=False,
             enable_model_summary=False,
-            **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **trainer},
+            **{"accelerator": "auto", "devices": 1, "use_distributed_sampler": False, **settings},
         )
-        runner.fit(module, data.stream(runner), data.validation(), ckpt_path=checkpoint if resume else None)
-    return module.average
+    except (MisconfigurationException, ValueError) as err:
+        raise SFHCNNError(f"lightning refuses devices or precision: {err}") from err
 
 
 def _fitting(large, small, generator, config):
@@ -307,19 +322,35 @@ def _sees(network):
 
 
 @contextlib.contextmanager
+def _at_least(level, *loggers):
+    """Messages of lower levels are left out."""
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)
+
+
+@contextlib.contextmanager
+def _silent():
+    """What the first process says already."""
+    with _at_least(logging.ERROR, log), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
 def _quiet():
     """Lightning without what is no news to the user: devices that are not there, and advertisements."""
-    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # The folder is not empty: the record is there. The other one is between lightning and torch.
-            warnings.filterwarnings("ignore", "Checkpoint directory")
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec")
-            yield
-    finally:
-        log.setLevel(level)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    with _at_least(logging.WARNING, *loggers), warnings.catch_warnings():
+        # The folder is not empty: the record is there. The other one is between lightning and torch.
+        warnings.filterwarnings("ignore", "Checkpoint directory")
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec")
+        yield
 
 
 class _Data:
@@ -340,7 +371,7 @@ class _Data:
                 self.generator,
                 config.batch_size,
                 config.chunk_size,
-                start=self.start,
+                start=self.start * runner.accumulate_grad_batches,
                 n_worker=config.n_worker,
                 rank=runner.global_rank,
                 world_size=runner.world_size,

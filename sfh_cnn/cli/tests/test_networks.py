@@ -1,10 +1,17 @@
 """The life of a network by commands: synthesize, train, release, evaluate, info."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
+import sfh_cnn
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import save_artifact
@@ -167,6 +174,7 @@ def test_mocks_on_disk_are_trained_on(run, refused, tmp_path, config_file):
         (["train", "--config", "missing.toml", "--out", "x"], "no configuration file missing.toml", 1),
         (["train", "--preset", "fast", "--out", "x"], "no preset 'fast'", 1),
         (["train", "--preset", "quick", "--out", "x", "--library", "b=c"], "no library b", 2),
+        (["train", "--preset", "quick", "--out", "x", "--devices", "all"], "all is neither auto nor a number", 2),
         (["release", ".", "--out", "x.pt"], "no training run", 1),
         (["evaluate", "nothing.pt"], "nothing.pt", 1),
         (["train", "--config", "phangs-muse-hst", "--out", "x"], "--library e-miles=PATH", 1),
@@ -188,3 +196,57 @@ def test_a_run_is_not_trained_over(refused, config_file, run_folder):
     line, code = refused("train", "--config", config_file, "--out", run_folder)
     assert "--resume" in line
     assert code == 1
+
+
+#: ``sfh-cnn`` in processes of their own, which know the made-up library, too.
+_COMMAND = """
+import sys
+from sfh_cnn.cli.main import main
+from sfh_cnn.ssp import register_reader
+from sfh_cnn.tests.small import small_library
+register_reader("toy", small_library)
+sys.exit(main())
+"""
+
+
+def _slurm(rank):
+    """What srun tells one of two tasks on two nodes, both of which are this machine."""
+    tasks = {"NTASKS": 2, "NTASKS_PER_NODE": 1, "PROCID": rank, "LOCALID": 0}
+    job = {"JOB_NAME": "train", "JOB_ID": 1, "JOB_NODELIST": "127.0.0.1", "NNODES": 2, "NODEID": rank}
+    return {f"SLURM_{name}": str(value) for name, value in (tasks | job).items()}
+
+
+@pytest.mark.parametrize("option", ["--devices", "--nodes"])
+def test_two_processes_share_the_mocks_of_the_configuration(tmp_path, config_file, option):
+    """Started by the command or by slurm; the first one speaks; a loss without the posterior keeps nobody waiting."""
+    script, config, folder = (tmp_path / name for name in ("sfh-cnn.py", "two.toml", "run"))
+    script.write_text(_COMMAND)
+    config.write_text(config_file.read_text().replace("posterior = 0.3", "posterior = 0.0"))
+    command = [sys.executable, script, "train", "--config", config, "--out", folder, option, "2", "--json"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(sfh_cnn.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+    tasks = [{}] if option == "--devices" else [{**_slurm(rank), **address} for rank in (0, 1)]
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(command, env={**environment, **task}, **settings) for task in tasks]
+    try:
+        printed = ["".join(parts) for parts in zip(*(task.communicate(timeout=300) for task in started), strict=True)]
+    finally:
+        for task in started:
+            task.kill()
+    out, err = printed
+    assert [task.returncode for task in started] == [0] * len(tasks), err
+    assert json.loads(out) == {"folder": str(folder)}
+    warned, trained = err.splitlines()
+    assert "less sharp" in warned
+    assert trained.startswith("Trained; next: sfh-cnn release")
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    assert (saved["global_step"], saved["n_mocks_per_step"]) == (5, 64)  # 320 mocks
+    assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
+        "config.json",
+        "last.ckpt",
+        "libraries.json",
+        "log",
+    ]

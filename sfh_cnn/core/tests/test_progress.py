@@ -12,11 +12,12 @@ def test_quiet_when_nobody_looks(capsys):
 
 
 def test_the_bar_counts_on_stderr(capsys):
-    """Description and count show, and standard output stays clean for results."""
+    """Description and count show, and above them notes as they are; standard output stays clean for results."""
     with progress(10, "predicting", enabled=True) as advance:
         advance(4)
-        advance(6)
+        advance(6, "a note on [/this]")
     out, err = capsys.readouterr()
     assert out == ""
     assert "predicting" in err
     assert "10/10" in err
+    assert err.index("a note on [/this]") < err.index("10/10")

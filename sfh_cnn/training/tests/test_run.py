@@ -1,16 +1,19 @@
 """Training: repeatable, resumable to the last bit, fine-tunable, distributed; wrong folders are refused."""
 
 import copy
+import csv
 import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +24,7 @@ from sfh_cnn.synthesis import MockGenerator, generate_training_set
 from sfh_cnn.tests.small import killed_at, small_card, small_config, small_generator, small_library, small_network
 from sfh_cnn.network import load_artifact
 from sfh_cnn.training import build_network, load_run, read_run_config, release, train
+from sfh_cnn.training.metrics import MEANS
 from sfh_cnn.training.run import _Endless
 
 pytest.importorskip("lightning")
@@ -245,6 +249,73 @@ def test_the_average_follows_the_weights(tmp_path, monkeypatch):
     assert torch.allclose(average.join.bias, expected, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Of each of ten steps learning rates, norm of the gradients, number format of the products; and the network."""
+    from sfh_cnn.training.lightning_module import LitSFHNet
+
+    rates, norms, formats = [], [], []
+    step, end = LitSFHNet.training_step, LitSFHNet.on_train_batch_end
+
+    def training_step(self, *args):
+        formats.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return step(self, *args)
+
+    def on_before_optimizer_step(self, optimizer):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+
+    def on_train_batch_end(self, *args):
+        gradients = [weights.grad.flatten() for weights in self.network.parameters() if weights.grad is not None]
+        norms.append(float(torch.cat(gradients).norm()))
+        end(self, *args)
+
+    config = small_config(
+        learning_rate=0.01,
+        projection_learning_rate=0.2,
+        warmup_steps=2,
+        decay_share=0.5,
+        gradient_clip=0.02,
+        precision="bf16-mixed",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for hook in (training_step, on_before_optimizer_step, on_train_batch_end):
+            patch.setattr(LitSFHNet, hook.__name__, hook)
+        network = run(tmp_path_factory.mktemp("watched"), config)
+    return rates, norms, formats, network
+
+
+def test_the_learning_rate_warms_up_stays_and_falls(watched):
+    """Two steps up, flat to the middle, then a cosine: 36, 72, 108, 144 degrees; a thousandth is never lost."""
+    cosine = (0.90451, 0.65451, 0.34549, 0.09549)
+    expected = np.array([0.5 * 1.001, 1.001, 1.001, 1.001, 1.001, 1.001, *(0.001 + share for share in cosine)])
+    rates = np.array(watched[0])
+    np.testing.assert_allclose(rates[:, 0], 0.01 * expected, rtol=1e-4)
+    np.testing.assert_allclose(rates[:, 1], 0.002 * expected, rtol=1e-4)
+
+
+def test_gradients_are_clipped(watched):
+    """All of them are longer than that."""
+    np.testing.assert_allclose(watched[1], 0.02, rtol=1e-3)
+
+
+def test_precision_is_that_of_the_configuration(watched):
+    """Products in half precision; weights stay as they are."""
+    assert watched[2] == [torch.bfloat16] * 10
+    assert watched[3].join.bias.dtype == torch.float32
+
+
+def test_tensorboard_shows_what_the_table_has(finished):
+    """The scores of both epochs."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished[0] / "log" / "from_step_0"))
+    events.Reload()
+    for name in ("train/loss", "val/loss", *SCATTERS):
+        shown = events.Scalars(name)
+        assert [event.step for event in shown] == [4, 9]
+        np.testing.assert_allclose([event.value for event in shown], curves(finished[0], name)[:, 0], rtol=1e-6)
+
+
 def _start(expected=None):
     """The average before the first step: the initial weights, here those of the seed."""
     if expected is not None:
@@ -269,6 +340,39 @@ def test_a_run_shorter_than_an_epoch_is_kept(tmp_path, capfd):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 7
 
 
+def curves(folder, *names):
+    """Columns of the logs of all stretches, a row for each epoch."""
+    rows = []
+    for path in sorted(folder.glob("log/from_step_*/metrics.csv")):
+        with path.open(encoding="utf-8") as file:
+            rows += list(csv.DictReader(file))
+    return np.array([[float(row[name]) for row in rows if row[name]] for name in names]).T
+
+
+SCATTERS = tuple(f"val/scatter_{name}" for name in MEANS)
+
+
+def test_the_bar_shows_the_whole_run_and_each_score_once(tmp_path, capsys):
+    """Under short names that differ, with the numbers of the log; a run that goes on begins where it was."""
+    with killed_at(7):
+        run(tmp_path, progress_bar=True)
+    first = capsys.readouterr()
+    run(tmp_path, progress_bar=True, resume=True)
+    second = capsys.readouterr()
+    assert first.out == second.out == ""
+    scores = curves(tmp_path, "val/loss", *SCATTERS)
+    for n_mocks, end, row, text in ((160, 224, scores[0], first.err), (320, 320, scores[1], second.err)):
+        lines = [line.rstrip() for line in text[text.index("On held-out") :].splitlines()]  # after warnings
+        note, header, line, bar = lines
+        assert "scatter in dex" in note
+        titles = ["mocks", "loss", "log age_mw", "log age_lw", "[M/H]_mw", "[M/H]_lw"]
+        assert re.split("  +", header.strip()) == titles
+        assert line.split() == [str(n_mocks), *(f"{value:.3f}" for value in row)]
+        assert bar.startswith("training")
+        assert f"{end}/320 mocks" in bar
+        assert max(map(len, lines)) <= 80
+
+
 def test_fine_tuning_starts_from_the_given_weights(finished, tmp_path):
     """With a vanishing learning rate they come back; the calibration does not, for it is of another training."""
     state = {name: value.clone() for name, value in finished[1].state_dict().items()}
@@ -278,6 +382,16 @@ def test_fine_tuning_starts_from_the_given_weights(finished, tmp_path):
     for name, value in tuned.state_dict().items():
         if name != "interval_factor":
             assert torch.equal(value, state[name])
+
+
+@pytest.mark.parametrize(
+    ("setting", "accelerator"), [({}, {"accelerator": "cuda", "devices": 99}), ({"precision": "3-bit"}, {})]
+)
+def test_devices_or_precision_that_are_not_there_are_refused(tmp_path, setting, accelerator):
+    """With what lightning says of them; the run can be begun in the same folder with others."""
+    with pytest.raises(SFHCNNError, match=r"lightning refuses devices or precision: .*(CUDA|GPU|3-bit)"):
+        run(tmp_path, small_config(**setting), **accelerator)
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_weights_of_another_network_are_refused(finished, tmp_path):
@@ -443,41 +557,54 @@ def test_the_stream_is_made_when_the_first_batch_is_asked_for():
     assert len(made) == 1
 
 
-_TWO_OR_ONE = """
+#: 384 mocks, 64 of them in each step: of two processes, or twice 32 of one.
+_SHARED = {"n_mocks": 384, "batch_size": 32, "chunk_size": 32, "learning_rate": 0.01}
+_TWO_PROCESSES = """
 import sys, warnings
 warnings.simplefilter("ignore")
-import torch
-from sfh_cnn.tests.small import killed_at, small_config, small_library
+from sfh_cnn.tests.small import small_config, small_library
 from sfh_cnn.training import train
-import sfh_cnn.training.lightning_module as module
 
-folder, processes = sys.argv[1], int(sys.argv[2])
-# One process that collects the gradients of two chunks does what two processes with a chunk each do.
-several = {"accumulate_grad_batches": 2} if processes == 1 else {"strategy": "ddp", "devices": 2}
-# Lightning's own accumulation does not count as a larger batch.
-n_mocks = 32 * 6 * processes
-config = small_config(batch_size=32, chunk_size=32, n_mocks=n_mocks, steps_per_epoch=6 if processes == 1 else 3)
-train(config, folder, libraries=[small_library()], n_thread=1, progress_bar=False, accelerator="cpu", **several)
+config = small_config(steps_per_epoch=3, **eval(sys.argv[2]))
+train(config, sys.argv[1], libraries=[small_library()], progress_bar=False, accelerator="cpu", devices=2)
 """
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    """Over gloo, the same global batches: the same weights after six steps."""
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """A run of one process that collects the gradients of two batches in each step."""
+    folder = tmp_path_factory.mktemp("collected")
+    run(folder, small_config(steps_per_epoch=6, **_SHARED), accumulate_grad_batches=2)
+    return folder
+
+
+def test_two_processes_train_as_one(collected, tmp_path):
+    """Over gloo, on the same mocks: the same curves and the same weights as one that collects gradients."""
     script = tmp_path / "script.py"
-    script.write_text(_TWO_OR_ONE)
-    environment = {**os.environ, "PYTHONPATH": str(Path(sfh_cnn.__file__).parents[1])}
-    weights = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        command = [sys.executable, script, folder, str(processes)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
-        assert done.returncode == 0, done.stderr
-        saved = torch.load(folder / "last.ckpt", weights_only=True)
-        assert saved["global_step"] == 6
-        assert saved["n_mocks_per_step"] == 32 * processes
-        weights.append({k: v for k, v in saved["state_dict"].items() if k.startswith("network.")})
-    for name, value in weights[0].items():
-        assert torch.allclose(weights[1][name], value, atol=2e-4), name
+    script.write_text(_TWO_PROCESSES)
+    environment = {**os.environ, "PYTHONPATH": str(Path(sfh_cnn.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, script, tmp_path, repr(_SHARED)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    saved = [torch.load(folder / "last.ckpt", weights_only=True) for folder in (collected, tmp_path)]
+    assert [checkpoint["global_step"] for checkpoint in saved] == [6, 6]
+    assert [checkpoint["n_mocks_per_step"] for checkpoint in saved] == [64, 64]
+    names = ("train/loss", "train/scalars", "val/loss", *SCATTERS)
+    for name in names:
+        mine, theirs = (curves(folder, name) for folder in (collected, tmp_path))
+        assert len(mine) == 2
+        np.testing.assert_allclose(theirs, mine, rtol=1e-4, err_msg=name)
+    for name, value in saved[0]["state_dict"].items():
+        assert torch.allclose(saved[1]["state_dict"][name], value, atol=2e-4), name
     start = _start()
-    assert (weights[0]["network.join.bias"] - start).abs().max() > 1e-3  # it did move
+    assert (saved[1]["state_dict"]["network.join.bias"] - start).abs().max() > 1e-3  # it did move
+
+
+def test_a_run_that_collects_gradients_goes_on_with_the_next_mocks(collected, tmp_path):
+    """Killed in the second epoch, resumed: as the uninterrupted one."""
+    config = small_config(steps_per_epoch=6, **_SHARED)
+    with killed_at(4):
+        run(tmp_path, config, accumulate_grad_batches=2)
+    run(tmp_path, config, accumulate_grad_batches=2, resume=True)
+    states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (tmp_path, collected)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
