@@ -73,7 +73,6 @@ def train(
     The configuration has the tables [synthesis], [network] and [training]. Those that come with the package are
     phangs-muse-hst, phangs-muse-hst-bc03, phangs-muse-hst-local, manga-ugriz and califa.
     """
-
     from sfh_cnn import training
 
     if not (config_file or preset):
@@ -286,9 +285,7 @@ def _print_training(contract):
     ]
     if rows:
         header = ("stage", "mocks", "seed", "time", "machine", "log age (light)", "log age (mass)", "[M/H] (light)")
-        table_of(
-            header, rows, title="Trainings, each from the weights of the one before; scatter in dex at the end of each"
-        )
+        table_of(header, rows, title="Trainings, each from the weights of the one before; scatter at the end, in dex")
     points = card.curve_points(contract)
     if points:
         rows = [(f"{mocks:,}", *(f"{value:.3f}" for value in scatter)) for mocks, *scatter in points]
@@ -349,5 +346,6 @@ def _print_accuracy(accuracy):
             if isinstance(entry, dict) and "uneven" in entry
         ]
         rows.append(("all together (TARP)", "", "", "", f"{joint['tarp']['deviation']:.3f}"))
-        title = f"Joint draws on {joint['n_mocks']} mocks; ranks of the truth are uneven by (chance: {joint['uneven_limit']:.3f})"
+        chance = f"ranks of the truth are uneven by (chance: {joint['uneven_limit']:.3f})"
+        title = f"Joint draws on {joint['n_mocks']} mocks; {chance}"
         table_of(("quantity", "in 50 %", "in 68 %", "in 95 %", "uneven"), rows, title=title)

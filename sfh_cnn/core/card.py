@@ -264,9 +264,9 @@ def _file_of(source):
 def _scattered(accuracy) -> Iterator[str]:
     overall = accuracy.get("overall", {})
     for name, group in accuracy.get("groups", {}).items():
-        scatter = [(group[age]["scatter"], overall[age]["scatter"]) for age in _AGES]
-        if any(part > _MUCH_SCATTER * whole for part, whole in scatter):
-            numbers = " and ".join(f"{part:.2f} instead of {whole:.2f} dex" for part, whole in scatter)
+        (light, light_all), (mass, mass_all) = ((group[age]["scatter"], overall[age]["scatter"]) for age in _AGES)
+        if light > _MUCH_SCATTER * light_all or mass > _MUCH_SCATTER * mass_all:
+            numbers = f"{light:.2f} (all: {light_all:.2f}) and {mass:.2f} ({mass_all:.2f}) dex"
             yield f"{name}: light- and mass-weighted log age scatter by {numbers}."
 
 
@@ -296,7 +296,8 @@ def _joint(accuracy) -> Iterator[str]:
             yield f"joint draws: intervals of {QUANTITY_LABELS[name][0]} hold {off}."
     deviation, limit = joint.get("tarp", {}).get("deviation", 0.0), joint.get("uneven_limit", 1.0)
     if deviation > limit:
-        yield f"joint draws, all quantities together: coverage is off by up to {deviation:.3f} (TARP; chance {limit:.3f})."
+        off = f"coverage is off by up to {deviation:.3f} (TARP; chance {limit:.3f})"
+        yield f"joint draws, all quantities together: {off}."
 
 
 def _off(coverage, limit):

@@ -113,8 +113,7 @@ def test_a_network_without_bands_needs_no_groups_by_bands():
         (
             ("accuracy", "groups", "S/N < 18"),
             scores(light_weighted_log_age={"scatter": 0.16}),
-            "S/N < 18: light- and mass-weighted log age scatter by 0.16 instead of 0.10 dex and 0.10 instead of 0.10 "
-            "dex.",
+            "S/N < 18: light- and mass-weighted log age scatter by 0.16 (all: 0.10) and 0.10 (0.10) dex.",
         ),
         (
             ("accuracy", "overall", "mass_weighted_log_age", "outliers"),

@@ -19,10 +19,10 @@ import torch
 
 import sfh_cnn
 from sfh_cnn.core import AgeGrid, SFHCNNError, folder_lock
+from sfh_cnn.network import load_artifact
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import MockGenerator, generate_training_set
 from sfh_cnn.tests.small import killed_at, small_card, small_config, small_generator, small_library, small_network
-from sfh_cnn.network import load_artifact
 from sfh_cnn.training import build_network, load_run, read_run_config, release, train
 from sfh_cnn.training.metrics import MEANS
 from sfh_cnn.training.run import _Endless
