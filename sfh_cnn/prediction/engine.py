@@ -46,6 +46,10 @@ _RAKED = (
     *("log_recent_fraction", "log_mass_to_light_attenuated"),
     *("light_weighted_metallicity", "mass_weighted_metallicity", "light_weighted_log_age", "mass_weighted_log_age"),
 )
+#: Kept draws are a little wider than the quantiles that they are kept to, which say nothing of what lies between: they
+#: are kept to narrower ones, by this factor. Means by mass come out right.
+_NARROWER = 0.96
+_AS_TOLD = ("mass_weighted_metallicity", "mass_weighted_log_age")
 
 
 class Engine:
@@ -155,6 +159,10 @@ class Engine:
         cumulative = quantiles[:, first : first + n_cumulative].flip(1)
         roots_of = torch.cat([quantiles[:, :n_age].flip(1), cumulative], 1).clamp(min=_EMPTY)
         quantiles = torch.cat([roots_of, quantiles[:, [3 * n_age + SCALAR_NAMES.index(name) for name in _RAKED]]], 1)
+        factor = torch.full((quantiles.shape[1], 1), _NARROWER)
+        factor[[i - len(_RAKED) for i, name in enumerate(_RAKED) if name in _AS_TOLD]] = 1.0
+        middle = quantiles[..., quantiles.shape[-1] // 2, None]
+        quantiles = middle + factor * (quantiles - middle)
         n_source = 1 if common else len(latent)
         uniform = torch.rand(n_source, values.shape[-1], generator=generator, device=latent.device)
         keep = rake(torch.from_numpy(values), quantiles, n_draws, self._coherence(scalars, leads, told))
