@@ -74,7 +74,7 @@ class DerivedQuantities:
 
     @property
     def mass_surviving(self) -> u.Quantity:
-        """Mass still in stars and remnants, M_sun; needs a distance."""
+        """Mass that survives as the stellar library counts it, M_sun: for BC03 living stars alone; needs a distance."""
         return self._named("mass_surviving", self._mass_formed_msun() * self._surviving_share)
 
     @property

@@ -117,7 +117,12 @@ QUANTITIES = {
         _power,
     ),
     "mass_formed": QuantityInfo(u.M_sun, "mass formed", "total mass of stars ever formed", needs_distance=True),
-    "mass_surviving": QuantityInfo(u.M_sun, "mass surviving", "mass still in stars and remnants", needs_distance=True),
+    "mass_surviving": QuantityInfo(
+        u.M_sun,
+        "mass surviving",
+        "mass that survives, as the stellar library counts it (BC03: living stars)",
+        needs_distance=True,
+    ),
     "sfr": QuantityInfo(
         u.M_sun / u.yr,
         "star formation rate",
