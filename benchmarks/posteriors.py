@@ -6,8 +6,9 @@ The network is frozen. Each head starts from nothing and sees the same fresh moc
 measured on mocks that nothing was trained on. The density is that of the 33 variables of `to_variables` (A_V, broken
 sticks, [M/H], M/L), empty bins spread as in training: heads that work in log-ratios of the mass fractions are brought
 to it by their Jacobian. Where the means come first the density has four variables more, which follow from the others,
-and its likelihood compares with nothing; coverage, scores and TARP compare with all. The last row is the head as it was
-released.
+and its likelihood compares with nothing; score (continuous ranked probability score of the quantities that follow, in
+units of their spread), coverage and TARP compare with all. The last rows are the head as it was released, and its draws
+as users get them.
 """
 
 import argparse
@@ -36,10 +37,12 @@ CHUNK, BATCH, N_DRAW, N_EPOCH = 2048, 512, 200, 2
 TRAIN, TEST = 500_000, 4 * 10**9
 #: Truths that are no fractions or metallicities of bins.
 SCALARS = ("a_v", "log_mass_to_light_attenuated")
-#: Logit of a variable, as in `to_variables`.
+#: Logits over variables, as in `to_variables`.
 SCALE = 4.0
 #: Log fractions below so much count a tenth in log-ratios: a floor that loses nothing.
 FLOOR, BELOW = math.log(1e-4), 0.1
+#: Of the normal density, per variable.
+NORMAL = 0.5 * math.log(2 * math.pi)
 #: 50, 68 and 95 per cent intervals.
 LEVELS = (0.5, 0.6827, 0.9545)
 
@@ -113,12 +116,7 @@ class Gaussians(nn.Module):
         weight, mean, factor = self.parameters_of(latent)
         deviation = (factor @ (values[:, None] - mean)[..., None])[..., 0]
         log_width = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return (weight + log_width - 0.5 * deviation.square().sum(-1)).logsumexp(1) - self.constant
-
-    @property
-    def constant(self):
-        """Of the normal density."""
-        return 0.5 * self.n_variable * math.log(2 * math.pi)
+        return (weight + log_width - 0.5 * deviation.square().sum(-1)).logsumexp(1) - self.n_variable * NORMAL
 
     def sample(self, latent, n_draw, generator):
         """Draws (n, n_draw, v)."""
@@ -164,7 +162,7 @@ class Flow(nn.Module):
             shift, stretch = self.coupling(layer, first, context)
             values = torch.cat([first, (second - shift) * torch.exp(stretch)], 1)
             log_stretch = log_stretch + stretch.sum(1)
-        return log_stretch - 0.5 * values.square().sum(1) - 0.5 * self.n_variable * math.log(2 * math.pi)
+        return log_stretch - 0.5 * values.square().sum(1) - self.n_variable * NORMAL
 
     def sample(self, latent, n_draw, generator):
         """Draws (n, n_draw, v)."""
@@ -292,7 +290,7 @@ def measure(draw, age_grid, test):
 
 
 def heads(network, variables):
-    """Name -> (head, leads that it has)."""
+    """Names, and functions that make the head and tell how many leads it has."""
     n_age, n_lead, n_latent = network.n_age, network.n_lead, len(network.latent_mean)
     own = spread(network, variables, 0, seed=0)
     n_variable = own.shape[1]
@@ -355,7 +353,7 @@ def main():
         print(f"{seconds:.0f} s", table[-1], flush=True)
     table.append({"head": "as released", **row(network.posterior, network.n_lead)})
     kept = measure(lambda latent: raked(predictor.engine, latent), age_grid, few)
-    table.append({"head": "as released, raked", "weights": "", "-log p": "", **kept})
+    table.append({"head": "as released, draws as kept", "weights": "", "-log p": "", **kept})
     table = Table(rows=table)
     table.pprint_all(align="<")
     if arguments.write:
