@@ -1,23 +1,18 @@
 """Directives that write tables from the package itself: flags, quantities, and what the networks' cards say."""
 
+import itertools
+
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from sfh_cnn import SFHPredictor
+from sfh_cnn.core import card as words
 from sfh_cnn.core import flag_table
+from sfh_cnn.core.card import QUANTITY_LABELS
 from sfh_cnn.results import QUANTITIES as RESULT_QUANTITIES
 
-#: Quantities of a card: name in a card, how a reader calls it, unit.
-QUANTITIES = {
-    "light_weighted_log_age": ("light-weighted log age", "dex"),
-    "mass_weighted_log_age": ("mass-weighted log age", "dex"),
-    "light_weighted_metallicity": ("light-weighted [M/H]", "dex"),
-    "mass_weighted_metallicity": ("mass-weighted [M/H]", "dex"),
-    "a_v": ("A_V", "mag"),
-    "log_mass_to_light": ("log M/L_V, without dust", "dex"),
-    "log_mass_to_light_attenuated": ("log M/L_V, attenuated", "dex"),
-    "log_recent_fraction": ("log mass fraction < 100 Myr", "dex"),
-}
+#: Quantities of a card that have a row in a table: all but kinematics and what only draws tell.
+QUANTITIES = {name: QUANTITY_LABELS[name] for name in tuple(QUANTITY_LABELS)[:8]}
 MEANS = tuple(QUANTITIES)[:4]
 
 _predictors = {}
@@ -138,8 +133,10 @@ def card(predictor):
         ("Velocity dispersion", extent("velocity_dispersion_kms", " km/s")),
         ("Calibration error", extent("calibration_error")),
         ("Shortest coverage", f"{100 * domain['min_coverage']:.0f} per cent of the wavelengths"),
+        *((f"Prior, {subject}", text.replace("_", " ")) for subject, text in words.priors(contract)),
         ("Training", " ".join(training_text(training))),
-        ("Code", f"sfh_cnn {training['code_version']}, {training['machine']}, released {training['released']}"),
+        ("Time", f"{words.duration(training.get('seconds'))} for the last stage, on {training['machine']}"),
+        ("Code", f"sfh_cnn {training['code_version']}, released {training['released']}"),
         ("SHA-256 of the file", f"``{predictor.sha256[:32]}...``"),
     ]
     return table(("Item", "Value"), rows, "25 75")
@@ -149,9 +146,56 @@ def training_text(training):
     """Sentences on how a network was trained."""
     start = f", from the weights of ``{training['started_from']}``" if "started_from" in training else ""
     teacher = f", with ``{training['teacher']}`` as its teacher" if "teacher" in training else ""
-    yield f"{training['n_mocks_seen']:,} mocks, each seen once, seed {training['seed']}{start}{teacher}."
+    mocks = f"{training['n_mocks_seen']:,} mocks in the last stage, each seen once"
+    yield f"{mocks}, seed {training['seed']}{start}{teacher}."
     if "note" in training:
         yield training["note"]
+
+
+def stages(contract):
+    """All trainings that led to a network, and the learning curve of the last one."""
+    scatter = tuple(f"{QUANTITIES[name][0]} (dex)" for name in words.CURVE_QUANTITIES)
+    rows = [
+        (
+            i + 1,
+            f"{stage['n_mocks_seen']:,}",
+            stage["seed"],
+            words.duration(stage.get("seconds")),
+            stage.get("machine", "not recorded").split(", x86_64")[0],
+            *(f"{value:.3f}" for value in words.last_scatter(stage)),
+        )
+        for i, stage in enumerate(words.stages(contract))
+    ]
+    yield from (
+        "Trainings, each from the weights of the one before, and the scatter on held-out mocks at the end of",
+        "each:",
+        "",
+    )
+    yield from table(("Stage", "Mocks", "Seed", "Time", "Machine", *scatter), rows)
+    yield from ("Learning curve of the last one:", "")
+    rows = [(f"{mocks:,}", *(f"{value:.3f}" for value in points)) for mocks, *points in words.curve_points(contract)]
+    yield from table(("Mocks", *scatter), rows)
+
+
+def biases(contract):
+    """Bias of the mass fraction by bin."""
+    yield from ("Mean of predicted less true mass fraction by age bin, in units of 0.001:", "")
+    rows = [
+        (f"{start / 1e9:.3g}-{end / 1e9:.3g} Gyr", f"{1000 * bias:+.1f}")
+        for start, end, bias in words.bin_biases(contract)
+    ]
+    half = (len(rows) + 1) // 2
+    pairs = [(*left, *right) for left, right in itertools.zip_longest(rows[:half], rows[half:], fillvalue=("", ""))]
+    yield from table(("Age", "Bias", "Age", "Bias"), pairs)
+
+
+def failures(contract):
+    """Known failures and commands."""
+    yield from ("Known failures:", "")
+    yield from (f"- {sentence}" for sentence in words.weak_points(contract))
+    yield from ("", "To make it anew::", "")
+    yield from (f"    {command}" for command in words.commands(contract))
+    yield ""
 
 
 class FlagTable(SphinxDirective):
@@ -220,7 +264,8 @@ class ModelCards(SphinxDirective):
             predictor = load(name)
             contract = predictor.contract
             lines = [f"{text}.", "", *card(predictor), *summary(contract)]
-            lines += [*overall(contract.accuracy), *groups(contract.accuracy)]
+            lines += [*overall(contract.accuracy), *groups(contract.accuracy), *biases(contract)]
+            lines += [*stages(contract), *failures(contract)]
             section = nodes.section(ids=[nodes.make_id(name)])
             section += nodes.title(text=name)
             section += self.parse_text_to_nodes("\n".join(lines))

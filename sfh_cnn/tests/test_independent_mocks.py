@@ -48,14 +48,8 @@ def independent():
     del sys.modules[spec.name]
 
 
-@pytest.mark.parametrize("name", SFHPredictor.available())
-def test_released_networks_recover_independent_mocks(independent, name):
-    """Bias, scatter and coverage of the means, the error of the fractions, and hardly a flag."""
-    module, maker = independent
-    rng = np.random.default_rng(2026)
-    local = name.endswith("local")
-    mocks = maker.make(rng, N_MOCK, prior="local discs" if local else "broad")
-    mocks = module.observe(rng, mocks, snr_range=(15.0, 50.0) if local else (10.0, 100.0))
+def asked(module, mocks):
+    """Spectra and bands of mocks as users have them."""
     spectrum = Spectrum(
         spectral_axis=module.WAVE_AA * u.AA,
         flux=mocks["flux"] * UNIT,
@@ -65,6 +59,18 @@ def test_released_networks_recover_independent_mocks(independent, name):
     bands = QTable()
     for i, band in enumerate(module.BANDS):
         bands[band], bands[f"{band}_err"] = mocks["band_flux"][:, i] * UNIT, mocks["band_flux_err"][:, i] * UNIT
+    return spectrum, bands
+
+
+@pytest.mark.parametrize("name", SFHPredictor.available())
+def test_released_networks_recover_independent_mocks(independent, name):
+    """Bias, scatter and coverage of the means, the error of the fractions, and hardly a flag."""
+    module, maker = independent
+    rng = np.random.default_rng(2026)
+    local = name.endswith("local")
+    mocks = maker.make(rng, N_MOCK, prior="local discs" if local else "broad")
+    mocks = module.observe(rng, mocks, snr_range=(15.0, 50.0) if local else (10.0, 100.0))
+    spectrum, bands = asked(module, mocks)
     result = SFHPredictor.pretrained(name).predict(spectrum, bands, mocks["redshift"], calibration_error=0.0)
     for key, limit in LIMITS.items():
         error = getattr(result, key).value - mocks[key]
@@ -75,3 +81,21 @@ def test_released_networks_recover_independent_mocks(independent, name):
     assert np.abs(result.mass_fraction.value - mocks["mass_fraction"]).mean() < 0.05
     doubts = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION | Flag.REDSHIFT_DOUBTFUL
     assert np.mean((result.flags & doubts) != 0) < 0.05
+
+
+def test_a_calibration_error_makes_intervals_wider(independent):
+    """One network, sharp at 0 and sober at 3 per cent: nearly every interval grows, at each step."""
+    module, maker = independent
+    rng = np.random.default_rng(2027)
+    mocks = module.observe(rng, maker.make(rng, N_MOCK), snr_range=(30.0, 100.0))
+    spectrum, bands = asked(module, mocks)
+    widths = {key: [] for key in LIMITS}
+    for error in (0.0, 0.01, 0.03):
+        result = SFHPredictor.pretrained().predict(spectrum, bands, mocks["redshift"], calibration_error=error)
+        for key, values in widths.items():
+            low, high = (bound.value for bound in result.interval(key))
+            values.append(high - low)
+    for key, (sharp, middle, sober) in widths.items():
+        assert np.median(middle / sharp) > 1.1, key
+        assert np.median(sober / middle) > 1.1, key
+        assert np.mean(sober > sharp) > 0.9, key
