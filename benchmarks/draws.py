@@ -1,6 +1,6 @@
 """Do draws hold what they promise: shares of the truths inside their 68 per cent intervals, as learnt and as raked.
 
-    PYTHONPATH=. OMP_NUM_THREADS=1 python benchmarks/draws.py --emiles PATH [--n 3000] [--write docs/user_guide]
+    PYTHONPATH=. OMP_NUM_THREADS=1 python benchmarks/draws.py --emiles PATH [--n 6000] [--write docs/user_guide]
 
 On held-out mocks of each released network, which it was neither trained nor calibrated on; 200 draws of each.
 """
@@ -74,7 +74,7 @@ def main():
     """Measure and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--emiles", required=True, help="folder of E-MILES FITS files")
-    parser.add_argument("--n", type=int, default=3000, help="mocks of each network")
+    parser.add_argument("--n", type=int, default=6000, help="mocks of each network")
     parser.add_argument("--write", help="folder of the documentation to write _draws.csv to")
     args = parser.parse_args()
     columns = {name.removeprefix("phangs-muse-hst").strip("-") or "default": name for name in NETWORKS}
