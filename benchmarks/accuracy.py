@@ -7,8 +7,8 @@ Usage:
     python benchmarks/accuracy.py --write docs/user_guide             the tables of the documentation
 
 pPXF fits the first N mocks of the set BC03 and half as many of the others, beside the networks. It gets BC03 templates
-and the settings that do best on these mocks: dust of free slope (with Calzetti's law, half of the mocks come out 0.15
-dex too old in light), and the best of four regularisations.
+and the settings that do best on these mocks: dust of free slope (with Calzetti's, mocks with the other law come out too
+old), and the best of four regularisations.
 
 The mocks are those of `independent_mocks`: S/N 10-100 per pixel, A_V 0-2, redshift 0-0.1, dispersion 20-250 km/s, five
 bands with errors of 2-10 per cent, nothing wrong but noise unless the row says so. Networks are asked through
