@@ -7,8 +7,8 @@ Usage:
     python benchmarks/accuracy.py --write docs/user_guide             the tables of the documentation
 
 pPXF fits the first N mocks of the set BC03 and half as many of the others, beside the networks. It gets BC03 templates
-and the settings that do best on these mocks: dust of free slope (with Calzetti's, mocks with the other law come out too
-old), and the best of four regularisations.
+and the settings that do best on these mocks: the law of Calzetti or one of free slope, and the best of four
+regularisations.
 
 The mocks are those of `independent_mocks`: S/N 10-100 per pixel, A_V 0-2, redshift 0-0.1, dispersion 20-250 km/s, five
 bands with errors of 2-10 per cent, nothing wrong but noise unless the row says so. Networks are asked through
@@ -60,7 +60,7 @@ LEVELS = (0.6827, 0.9545)
 BESIDE_PPXF = ("BC03", "4800-7000 Å", "below 6230 Å", "smooth errors of 1 %", "E-MILES", "MaStar, no bands")
 LOCAL = "phangs-muse-hst-local"
 UNIT = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
-#: Regularisations that pPXF may choose from, and on how many mocks.
+#: Regularisations that pPXF may choose from, and on how many mocks it chooses, also between the laws of dust.
 REGULS, N_TRIED = (0.3, 1.0, 3.0, 10.0), 24
 
 
@@ -200,13 +200,14 @@ def scenarios(n, seed, emiles, mastar):
 
 
 def run_ppxf(mocks, templates, wave_range_aa):
-    """Fit mocks in every mode, with dust of free slope; name of the method to answers, with CPU seconds."""
+    """Fit mocks in every mode; name of the method to answers, with CPU seconds."""
     instrument, found = InstrumentConfig(), {}
     settings = [
-        (mode, regul)
+        (mode, regul, free_slope)
         for mode in MODES
         if "bands" not in mode or np.isfinite(mocks["band_flux"]).any()
         for regul in (REGULS if "regularised" in mode else (0.0,))
+        for free_slope in ((True,) if mode == "as PHANGS" else (True, False))
     ]
     for row, redshift in enumerate(mocks["redshift"]):
         if row == N_TRIED:
@@ -216,26 +217,28 @@ def run_ppxf(mocks, templates, wave_range_aa):
         spectra = [mocks[name][row, use] for name in ("flux", "flux_err")]
         bands = [mocks[name][row] for name in ("band_flux", "band_flux_err")]
         spread = line_spread(instrument, redshift)
-        fitter = Fitter(templates, wave[use], redshift, spread, BANDS, free_slope=True)
-        for mode, fitter.regul in settings:
+        fitter = Fitter(templates, wave[use], redshift, spread, BANDS)
+        for mode, fitter.regul, fitter.free_slope in settings:
             answer = fitter.fit(mode, *spectra, np.zeros(use.sum(), dtype=bool), *bands)
-            found.setdefault((mode, fitter.regul), []).append(answer)
+            found.setdefault((mode, fitter.regul, fitter.free_slope), []).append(answer)
     return {
-        f"pPXF, {mode}" + (f" ({regul:g})" if regul else ""): {
-            name: np.array([one[name] for one in found[mode, regul]]) for name in found[mode, regul][0]
-        }
-        for mode, regul in _best(found, mocks)
+        _label(*key): {name: np.array([one[name] for one in found[key]]) for name in found[key][0]}
+        for key in _best(found, mocks)
     }
 
 
+def _label(mode, regul, free_slope):
+    return f"pPXF, {mode}" + (f" ({regul:g})" if regul else "") + ("" if free_slope else ", Calzetti")
+
+
 def _best(found, mocks):
-    """Modes, each with the regularisation that does best on the first of these very mocks, in favour of pPXF."""
+    """Modes, each with the settings that do best on the first of these very mocks, in favour of pPXF."""
 
     def error(key):
         answers = found[key][:N_TRIED]
         return np.mean([np.abs([one[name] for one in answers] - mocks[name][: len(answers)]) for name in MEANS])
 
-    modes = dict.fromkeys(mode for mode, _ in found)
+    modes = dict.fromkeys(mode for mode, *_ in found)
     return [min((key for key in found if key[0] == mode), key=error) for mode in modes]
 
 
