@@ -207,7 +207,7 @@ def run_ppxf(mocks, templates, wave_range_aa):
         for mode in MODES
         if "bands" not in mode or np.isfinite(mocks["band_flux"]).any()
         for regul in (REGULS if "regularised" in mode else (0.0,))
-        for free_slope in ((True,) if mode == "as PHANGS" else (True, False))
+        for free_slope in ((None,) if mode == "as PHANGS" else (True, False))
     ]
     for row, redshift in enumerate(mocks["redshift"]):
         if row == N_TRIED:
@@ -228,18 +228,22 @@ def run_ppxf(mocks, templates, wave_range_aa):
 
 
 def _label(mode, regul, free_slope):
-    return f"pPXF, {mode}" + (f" ({regul:g})" if regul else "") + ("" if free_slope else ", Calzetti")
+    return f"pPXF, {mode}" + (f" ({regul:g})" if regul else "") + (", Calzetti" if free_slope is False else "")
 
 
 def _best(found, mocks):
-    """Modes, each with the settings that do best on the first of these very mocks, in favour of pPXF."""
+    """What does best on the first of these very mocks, in favour of pPXF: a law of dust, and for each mode the rest."""
 
     def error(key):
         answers = found[key][:N_TRIED]
         return np.mean([np.abs([one[name] for one in answers] - mocks[name][: len(answers)]) for name in MEANS])
 
     modes = dict.fromkeys(mode for mode, *_ in found)
-    return [min((key for key in found if key[0] == mode), key=error) for mode in modes]
+    choices = [
+        [min((key for key in found if key[0] == mode and key[2] in (law, None)), key=error) for mode in modes]
+        for law in sorted({key[2] for key in found} - {None})
+    ]
+    return min(choices, key=lambda keys: sum(map(error, keys)))
 
 
 def kept(path, make):
