@@ -3,8 +3,12 @@
 Usage:
     python benchmarks/accuracy.py                                     all released networks, a few minutes
     python benchmarks/accuracy.py --networks phangs-muse-hst mine.pt --n 4000
-    python benchmarks/accuracy.py --ppxf 100 --emiles PATH            with pPXF on the first 100 mocks
+    python benchmarks/accuracy.py --ppxf 200 --emiles PATH --keep FOLDER    with pPXF; what was fitted is kept
     python benchmarks/accuracy.py --write docs/user_guide             the tables of the documentation
+
+pPXF fits the first N mocks of the set BC03 and half as many of the others, beside the networks. It gets BC03 templates
+and the settings that do best on these mocks: the law of Calzetti or one of free slope, and the best of four
+regularisations.
 
 The mocks are those of `independent_mocks`: S/N 10-100 per pixel, A_V 0-2, redshift 0-0.1, dispersion 20-250 km/s, five
 bands with errors of 2-10 per cent, nothing wrong but noise unless the row says so. Networks are asked through
@@ -15,6 +19,7 @@ import argparse
 import importlib.util
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import astropy.units as u
@@ -52,11 +57,11 @@ MEANS = {
 }
 LEVELS = (0.6827, 0.9545)
 #: Sets that pPXF fits too, always with BC03 templates.
-BESIDE_PPXF = ("BC03", "E-MILES", "MaStar, no bands")
+BESIDE_PPXF = ("BC03", "4800-7000 Å", "below 6230 Å", "smooth errors of 1 %", "E-MILES", "MaStar, no bands")
 LOCAL = "phangs-muse-hst-local"
 UNIT = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
-#: Regularisations that pPXF may choose from.
-REGULS = (0.3, 1.0, 3.0, 10.0)
+#: Regularisations that pPXF may choose from, and on how many mocks it chooses, also between the laws of dust.
+REGULS, N_TRIED = (0.3, 1.0, 3.0, 10.0), 24
 
 
 def predict(predictor, mocks, bands=True, calibration_error=0.0, wave_range_aa=None, **options):
@@ -194,33 +199,101 @@ def scenarios(n, seed, emiles, mastar):
     return sets
 
 
-def run_ppxf(mocks, templates, n):
-    """Fit the first mocks in every mode; name of the method to answers, with CPU seconds."""
+def run_ppxf(mocks, templates, wave_range_aa):
+    """Fit mocks in every mode; name of the method to answers, with CPU seconds."""
     instrument, found = InstrumentConfig(), {}
-    for row in range(n):
-        redshift = mocks["redshift"][row]
+    settings = [
+        (mode, regul, free_slope)
+        for mode in MODES
+        if "bands" not in mode or np.isfinite(mocks["band_flux"]).any()
+        for regul in (REGULS if "regularised" in mode else (0.0,))
+        for free_slope in ((None,) if mode == "as PHANGS" else (True, False))
+    ]
+    for row, redshift in enumerate(mocks["redshift"]):
+        if row == N_TRIED:
+            settings = _best(found, mocks)
         wave = WAVE_AA / (1 + redshift)
-        use = (wave >= 4750) & (wave <= 8750)
+        use = (wave >= wave_range_aa[0]) & (wave <= wave_range_aa[1])
         spectra = [mocks[name][row, use] for name in ("flux", "flux_err")]
         bands = [mocks[name][row] for name in ("band_flux", "band_flux_err")]
-        fitter = Fitter(templates, wave[use], redshift, line_spread(instrument, redshift), BANDS)
-        for mode in MODES:
-            if "bands" in mode and np.isnan(bands[0]).all():
-                continue
-            for fitter.regul in REGULS if "regularised" in mode else (0.0,):
-                answer = fitter.fit(mode, *spectra, np.zeros(use.sum(), dtype=bool), *bands)
-                found.setdefault((mode, fitter.regul), []).append(answer)
-    found = {key: {name: np.array([one[name] for one in many]) for name in many[0]} for key, many in found.items()}
-    # The regularisation that does best on these very mocks, in favour of pPXF.
-    errors = {
-        key: np.mean([np.abs(answers[name] - mocks[name][:n]).mean() for name in MEANS])
-        for key, answers in found.items()
-    }
-    best = {mode: min((key for key in found if key[0] == mode), key=errors.get) for mode, _ in found}
+        spread = line_spread(instrument, redshift)
+        fitter = Fitter(templates, wave[use], redshift, spread, BANDS)
+        for mode, fitter.regul, fitter.free_slope in settings:
+            answer = fitter.fit(mode, *spectra, np.zeros(use.sum(), dtype=bool), *bands)
+            found.setdefault((mode, fitter.regul, fitter.free_slope), []).append(answer)
     return {
-        f"pPXF, {mode}" + (f" ({regul:g})" if "regularised" in mode else ""): found[mode, regul]
-        for mode, regul in best.values()
+        _label(*key): {name: np.array([one[name] for one in found[key]]) for name in found[key][0]}
+        for key in _best(found, mocks)
     }
+
+
+def _label(mode, regul, free_slope):
+    return f"pPXF, {mode}" + (f" ({regul:g})" if regul else "") + (", Calzetti" if free_slope is False else "")
+
+
+def _best(found, mocks):
+    """What does best on the first of these very mocks, in favour of pPXF: a law of dust, and for each mode the rest."""
+
+    def error(key):
+        answers = found[key][:N_TRIED]
+        return np.mean([np.abs([one[name] for one in answers] - mocks[name][: len(answers)]) for name in MEANS])
+
+    modes = dict.fromkeys(mode for mode, *_ in found)
+    choices = [
+        [min((key for key in found if key[0] == mode and key[2] in (law, None)), key=error) for mode in modes]
+        for law in sorted({key[2] for key in found} - {None})
+    ]
+    return min(choices, key=lambda keys: sum(map(error, keys)))
+
+
+def kept(path, make):
+    """A dictionary of dictionaries of arrays: read from a file, or made, and written to it if there is a path."""
+    if path is not None and path.exists():
+        with np.load(path) as file:
+            parts = {tuple(key.split("|")): file[key] for key in file.files}
+        return {method: {name: parts[m, name] for m, name in parts if m == method} for method, _ in parts}
+    answers = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **{f"{method}|{name}": one[name] for method, one in answers.items() for name in one})
+    return answers
+
+
+def timed(predictor, mocks, options):
+    """Answers of a network, with CPU seconds."""
+    start = time.process_time()
+    answers = answers_of(predict(predictor, mocks, **options))
+    return answers | {"cpu_s": (time.process_time() - start) / len(mocks["snr"])}
+
+
+def beside_ppxf(predictors, sets, n, keep):
+    """Networks and pPXF on the same mocks: rows by set and, of what is given bands, by group of the set BC03."""
+    templates = Templates(SSPLibrary.read("bc03-miles"), AgeGrid(EDGES_YR * u.yr), (-2.0, 0.4))
+    overall, by_group = [], []
+    for name in [name for name in BESIDE_PPXF if name in sets]:
+        mocks, options = sets[name]
+        mocks = {key: values[: n if name == "BC03" else n // 2] for key, values in mocks.items()}
+        methods = {}
+        for network, predictor in predictors.items():
+            if network != LOCAL:
+                methods[network] = timed(predictor, mocks, options)
+                if options.get("bands", True):
+                    methods[f"{network}, no bands"] = timed(predictor, mocks, options | {"bands": False})
+        fit = partial(run_ppxf, mocks, templates, options.get("wave_range_aa", (4750.0, 8750.0)))
+        methods |= kept(keep and keep / f"{name}.npz", fit)
+        for method, answers in methods.items():
+            row = {"Mocks": name, "N": len(mocks["snr"]), "Method": method, **score(answers, mocks, slice(None))}
+            overall.append(row | {"CPU s": f"{np.mean(answers['cpu_s']):.2g}"})
+        if name == "BC03":
+            by_group = [
+                {"Mocks": group, "N": rows.sum(), "Method": method, **score(answers, mocks, rows)}
+                for group, rows in groups_of(mocks).items()
+                if group not in ("all", *ENRICHMENTS) and rows.any()
+                for method, answers in methods.items()
+                if method in predictors or "+ bands" in method
+            ]
+        print(f"{name}: done", flush=True)
+    return {"accuracy_ppxf": overall, "accuracy_ppxf_groups": by_group}
 
 
 def load(name):
@@ -241,7 +314,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", help="names of released networks or files; by default all released")
     parser.add_argument("--n", type=int, default=2000, help="mocks in each set")
-    parser.add_argument("--ppxf", type=int, default=0, metavar="N", help="run pPXF on the first N mocks")
+    parser.add_argument("--ppxf", type=int, default=0, metavar="N", help="mocks of the set BC03 that pPXF fits")
+    parser.add_argument("--keep", type=Path, help="folder for what pPXF found, which a second run takes from there")
     parser.add_argument("--emiles", default=os.environ.get("SFH_CNN_EMILES"), help="folder of E-MILES (FITS files)")
     parser.add_argument("--mastar", default=mastar_of_mangadap(), help="folder of MaStar populations")
     parser.add_argument("--seed", type=int, default=1)
@@ -253,7 +327,7 @@ def main():
     names = args.networks or SFHPredictor.available()
     predictors = {predictor.contract.name: predictor for predictor in map(load, names)}
     sets = scenarios(args.n, args.seed, args.emiles, args.mastar)
-    overall, by_group, side_by_side = [], [], []
+    overall, by_group = [], []
     for network, predictor in predictors.items():
         print(f"network {network} ({predictor.sha256[:12]})")
         for name, (mocks, options) in sets.items():
@@ -271,19 +345,11 @@ def main():
                     {"Network": network, "Mocks": group, **score(answers, mocks, rows)}
                     for group, rows in groups.items()
                 ]
-            if args.ppxf and name in BESIDE_PPXF:
-                side_by_side.append(_beside_ppxf(network, predictor, mocks, options, args.ppxf, name))
     _show("accuracy", overall, args.write)
     _show("accuracy_groups", by_group, args.write)
     if args.ppxf:
-        templates = Templates(SSPLibrary.read("bc03-miles"), AgeGrid(EDGES_YR * u.yr), (-2.0, 0.4))
-        for name in [name for name in BESIDE_PPXF if name in sets]:
-            mocks = {key: value[: args.ppxf] for key, value in sets[name][0].items()}
-            for method, answers in run_ppxf(mocks, templates, args.ppxf).items():
-                row = {"Mocks": name, "Method": method, **score(answers, mocks, slice(None))}
-                side_by_side.append(row | {"CPU s": f"{answers['cpu_s'].mean():.2g}"})
-        side_by_side.sort(key=lambda row: BESIDE_PPXF.index(row["Mocks"]))
-        _show("accuracy_ppxf", side_by_side, args.write)
+        for title, rows in beside_ppxf(predictors, sets, args.ppxf, args.keep).items():
+            _show(title, rows, args.write)
 
 
 def _show(title, rows, folder):
@@ -293,15 +359,6 @@ def _show(title, rows, folder):
     table.pprint_all()
     if folder:
         table.write(folder / f"_{title}.csv", format="ascii.csv", overwrite=True)
-
-
-def _beside_ppxf(network, predictor, mocks, options, n, name):
-    few = {key: value[:n] for key, value in mocks.items()}
-    start = time.process_time()
-    answers = answers_of(predict(predictor, few, **options))
-    cpu_s = (time.process_time() - start) / n
-    row = {"Mocks": name, "Method": network, **score(answers, few, slice(None))}
-    return row | {"CPU s": f"{cpu_s:.2g}"}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from sfh_cnn.spectra import smoothing_operator
 
 #: The ways of running pPXF. "PHANGS" is Emsellem et al. (2022): kinematics with additive polynomials of order 12,
 #: then populations at these kinematics with multiplicative polynomials of order 12 and no dust.
-MODES = ("spectrum", "spectrum + bands", "spectrum + bands, regularised", "as PHANGS")
+MODES = ("spectrum", "spectrum, regularised", "spectrum + bands", "spectrum + bands, regularised", "as PHANGS")
 
 _STEP_AA = 0.9
 _MARGIN_AA = 100.0
@@ -87,11 +87,13 @@ class Fitter:
         Line spread of the spectra (standard deviation, Angstrom) at rest wavelengths.
     bands : sequence of str, optional
     regul : float, optional
-        Regularisation of the mode that has one.
+        Regularisation of the modes that have one.
+    free_slope : bool, optional
+        Fit the slope of the dust law (Kriek & Conroy 2013) instead of taking that of Calzetti.
     """
 
-    def __init__(self, templates, wave_aa, redshift, sigma_aa, bands=(), regul=10.0):
-        self.templates, self.wave_aa, self.regul = templates, wave_aa, regul
+    def __init__(self, templates, wave_aa, redshift, sigma_aa, bands=(), regul=10.0, free_slope=False):
+        self.templates, self.wave_aa, self.regul, self.free_slope = templates, wave_aa, regul, free_slope
         self.ends = wave_aa[[0, -1]]
         _, log_wave, self.velscale = log_rebin(self.ends, np.ones(len(wave_aa)))
         self.lam = np.exp(log_wave)
@@ -135,8 +137,9 @@ class Fitter:
                 degree=-1, mdegree=_POLYNOMIAL_ORDER, **options,
             )  # fmt: skip
         else:
-            n_template = self.flux[0].size
-            dust = [{"start": [0.3], "bounds": [[0, 6]], "component": np.ones(n_template, dtype=bool)}]
+            dust = {"start": [0.3], "bounds": [[0, 6]], "component": np.ones(self.flux[0].size, dtype=bool)}
+            if self.free_slope:
+                dust |= {"start": [0.3, -0.1], "bounds": [[0, 6], [-1, 0.4]]}
             if "bands" in mode:
                 seen = np.isfinite(band_flux)
                 options["phot"] = {
@@ -147,9 +150,8 @@ class Fitter:
                 }
             if "regularised" in mode:
                 options |= {"regul": self.regul, "reg_dim": self.flux.shape[1:]}
-            result = ppxf(
-                self.flux, galaxy, noise, self.velscale, [0.0, 100.0], degree=-1, mdegree=mdegree, dust=dust, **options
-            )
+            options |= {"dust": [dust], "mdegree": mdegree}
+            result = ppxf(self.flux, galaxy, noise, self.velscale, [0.0, 100.0], degree=-1, **options)
         cpu_s = time.process_time() - start
         a_v = np.nan if mode == "as PHANGS" else float(result.dust[0]["sol"][0])
         return {**self._summary(result.weights), "a_v": a_v, "chi2": float(result.chi2), "cpu_s": cpu_s}
