@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from accuracy import LOCAL, answers_of, load, predict, score
 from astropy.table import Table
-from independent_mocks import BANDS, C_KMS, EDGES_YR, WAVE_AA, read_bc03
+from independent_mocks import BANDS, C_KMS, EDGES_YR, WAVE_AA, calzetti, read_bc03
 from scipy.interpolate import CubicSpline
 from scipy.special import erf
 from threadpoolctl import threadpool_limits
@@ -62,14 +62,6 @@ def to_vacuum(air_aa):
     for _ in range(4):
         vacuum = vacuum * air_aa / to_air(vacuum)
     return vacuum
-
-
-def calzetti(wave_aa):
-    """A / A_V of Calzetti et al. (2000)."""
-    x = np.clip(wave_aa / 1e4, 0.12, 2.2)
-    blue = 2.659 * (-2.156 + 1.509 / x - 0.198 / x**2 + 0.011 / x**3)
-    red = 2.659 * (-1.857 + 1.04 / x)
-    return (np.where(x < 0.63, blue, red) + 4.05) / 4.05
 
 
 # --- histories: masses and [M/H] of the cells of lookback time -----------------------------------------------------
@@ -153,13 +145,8 @@ def local_history(rng, family):
     since = np.maximum(start - AGE, 0)
     low, high = {"delayed": (1.5, 8), "declining": (3, 12), "rising": (6, 20)}.get(family, (3, 10))
     tau = rng.uniform(low, high) * GYR
-    if family == "constant":
-        return _mass(np.ones_like(AGE), start)
-    if family == "rising":
-        return _mass(np.exp(since / tau), start)
-    if family == "declining":
-        return _mass(np.exp(-since / tau), start)
-    rate = since * np.exp(-since / tau)
+    rates = {"constant": np.ones_like(AGE), "rising": np.exp(since / tau), "declining": np.exp(-since / tau)}
+    rate = rates.get(family, since * np.exp(-since / tau))
     if family == "wavy":
         rate *= 10 ** (rng.uniform(0.1, 0.3) * _gaussian_process(rng, AGE / GYR, rng.uniform(1.5, 4)))
     return _mass(rate, start)
@@ -237,15 +224,9 @@ class SecondMocks:
             flux[i] = self._spectrum(spectrum, redshift[i], sigma_kms[i])
             bands[i] = self._bands(spectrum, redshift[i])
         level = np.array([np.median(one[seen]) for one, seen in zip(flux, _seen(redshift), strict=True)])[:, None]
-        return {
-            "flux": flux / level,
-            "band_flux": bands / level,
-            "redshift": redshift,
-            "snr": snr,
-            "family": family,
-            "enrichment": enrichment,
-            **{name: np.array([one[name] for one in truth]) for name in truth[0]},
-        }
+        mocks = {"redshift": redshift, "snr": snr, "family": family, "enrichment": enrichment}
+        mocks |= {name: np.array([one[name] for one in truth]) for name in truth[0]}
+        return mocks | {"flux": flux / level, "band_flux": bands / level}
 
     def _weights(self, mass, metallicity):
         """Mass of each cell at each [M/H] of the library, (n_cell, n_node)."""
@@ -340,13 +321,9 @@ def observe(rng, mocks, smooth_rms=0.0):
         variance = np.maximum((1 - sky) * flux[i] + sky * (1 + 0.4 * ((WAVE_AA - 7000) / 2500) ** 2), 0.02)
         error[i] = np.sqrt(variance / np.median(variance[seen])) / mocks["snr"][i]
     band_err = rng.uniform(0.02, 0.10, mocks["band_flux"].shape) * mocks["band_flux"]
-    return {
-        **mocks,
-        "flux": flux * factor + error * rng.standard_normal(flux.shape),
-        "flux_err": error,
-        "band_flux": mocks["band_flux"] + band_err * rng.standard_normal(band_err.shape),
-        "band_flux_err": band_err,
-    }
+    bands = mocks["band_flux"] + band_err * rng.standard_normal(band_err.shape)
+    flux = flux * factor + error * rng.standard_normal(flux.shape)
+    return mocks | {"flux": flux, "flux_err": error, "band_flux": bands, "band_flux_err": band_err}
 
 
 def scenarios(n, seed):
