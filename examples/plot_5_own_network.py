@@ -24,10 +24,10 @@ from specutils import Spectrum
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core import build_config
 from sfh_cnn.core.constants import SCALAR_NAMES
-from sfh_cnn.diagnostics import evaluate
+from sfh_cnn.diagnostics import measure
 from sfh_cnn.plotting import plot_sfh
 from sfh_cnn.ssp import toy_ssp_library
-from sfh_cnn.training import RunConfig, calibrate, held_out_mocks, load_run, release, train
+from sfh_cnn.training import RunConfig, as_artifact, calibrate, held_out_mocks, load_run, release, train
 
 library = toy_ssp_library(step_aa=2.0)
 table = {
@@ -61,14 +61,13 @@ config = build_config(table, RunConfig)
 # %%
 # Train, calibrate, measure, release
 # ----------------------------------
-# On the command line these are ``sfh-cnn train`` and ``sfh-cnn release``; the latter also measures how well spectra are
-# reconstructed, for the limit of ``POOR_RECONSTRUCTION``.
+# On the command line these are ``sfh-cnn train`` and ``sfh-cnn release``, which does the last three.
 
 folder = Path(tempfile.mkdtemp())
 train(config, folder / "run", libraries=[library], progress_bar=False)
 network, generator, config, record = load_run(folder / "run", [library])
 calibrate(network, held_out_mocks(generator, "calibration", 1000))
-accuracy = evaluate(network, held_out_mocks(generator, "test", 1000), age_edges_yr=generator.age_grid.edges_yr)
+accuracy = measure(as_artifact(network, generator, config), generator, 1000)
 release(network, generator, config, folder / "miniature.pt", accuracy=accuracy, record=record)
 
 for name in ("light_weighted_log_age", "mass_weighted_log_age", "light_weighted_metallicity"):

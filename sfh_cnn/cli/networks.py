@@ -110,18 +110,19 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
     Takes the folder of a run, whose intervals are calibrated first, or a released network, whose mocks are made
     anew from its card; that needs the stellar libraries.
     """
-    from sfh_cnn.training import calibrate, held_out_mocks, load_run, released_mocks
+    from sfh_cnn.diagnostics import measure
+    from sfh_cnn.training import as_artifact, calibrate, held_out_mocks, load_run, released_mocks
 
     _use_threads(threads)
     if Path(network).is_dir():
         trained, generator, config, _ = load_run(network, _run_libraries(network, library_paths))
         calibrate(trained, held_out_mocks(generator, "calibration", n_mocks))
-        artifact = _trained_artifact(trained, generator, config)
+        artifact = as_artifact(trained, generator, config)
     else:
         artifact = _artifact(network)
         libraries = read_libraries(artifact.contract.synthesis["libraries"], library_paths)
         generator = released_mocks(artifact.contract, libraries)
-    accuracy = _measure(artifact, generator, n_mocks)
+    accuracy = measure(artifact, generator, n_mocks)
     if as_json:
         echo_json(accuracy)
     else:
@@ -139,12 +140,13 @@ def evaluate(network, n_mocks, threads, library_paths, as_json):
 def release(run, output, name, note, failures, n_mocks, threads, library_paths, overwrite, as_json):
     """Calibrate and measure a trained network and write it to the one file that users load."""
     from sfh_cnn import training
+    from sfh_cnn.diagnostics import measure
 
     _use_threads(threads)
     refuse_existing(overwrite, output)
     trained, generator, config, record = training.load_run(run, _run_libraries(run, library_paths))
     training.calibrate(trained, training.held_out_mocks(generator, "calibration", n_mocks))
-    accuracy = _measure(_trained_artifact(trained, generator, config), generator, n_mocks)
+    accuracy = measure(training.as_artifact(trained, generator, config), generator, n_mocks)
     if note:
         record["note"] = note
     if failures:
@@ -198,24 +200,6 @@ def _artifact(network):
     from sfh_cnn.prediction import released_network
 
     return load_artifact(network if is_file(network) else released_network(network)[0])
-
-
-def _trained_artifact(trained, generator, config):
-    """A network of a run as if it had been released."""
-    from sfh_cnn.network import Artifact
-    from sfh_cnn.training import build_templates
-
-    return Artifact(trained, build_templates(generator.grid), generator.contract(), config.network, sha256="")
-
-
-def _measure(artifact, generator, n_mocks):
-    """Accuracy of what users get, on mocks that nothing was trained on."""
-    from sfh_cnn.diagnostics import evaluate
-    from sfh_cnn.prediction import Engine
-    from sfh_cnn.training import held_out_mocks
-
-    mocks = held_out_mocks(generator, "test", n_mocks)
-    return evaluate(artifact.network, mocks, engine=Engine(artifact), age_edges_yr=generator.age_grid.edges_yr)
 
 
 def _use_threads(threads):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfh_cnn.core.constants import QUANTILE_LEVELS, SCALAR_NAMES
-from sfh_cnn.prediction import effective_snr
-from sfh_cnn.training import FALSE_ALARM_RATE, INPUT_NAMES, mad_std
+from sfh_cnn.prediction import Engine, effective_snr
+from sfh_cnn.training import FALSE_ALARM_RATE, INPUT_NAMES, held_out_mocks, mad_std
 
 from .coverage import joint_coverage
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from sfh_cnn.network import SFHNet
-    from sfh_cnn.prediction import Engine
+    from sfh_cnn.network import Artifact, SFHNet
+    from sfh_cnn.synthesis import MockGenerator
 
-__all__ = ["evaluate", "predict_mocks", "score"]
+__all__ = ["evaluate", "measure", "predict_mocks", "score"]
 
 #: Central intervals whose coverage is measured, by the positions of their bounds among the stored quantiles.
 _INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
@@ -176,6 +176,27 @@ def evaluate(
         "overall": score(prediction, truth),
         "groups": {name: score(prediction, truth, rows) for name, rows in groups.items() if rows.sum() >= 20},
     }
+
+
+def measure(artifact: Artifact, generator: MockGenerator, n_mocks: int = 10_000) -> dict[str, Any]:
+    """All that a model card says of accuracy: of what users get, on mocks that nothing was trained on.
+
+    Parameters
+    ----------
+    artifact : `~sfh_cnn.network.Artifact`
+        A released network, or one of a run (`sfh_cnn.training.as_artifact`), calibrated.
+    generator : MockGenerator
+        Of the mocks that it was trained on, from `sfh_cnn.training.load_run` or `~sfh_cnn.training.released_mocks`.
+    n_mocks : int, optional
+        How many mocks; a few thousand tell per cents.
+
+    Returns
+    -------
+    dict
+        See `evaluate`.
+    """
+    mocks = held_out_mocks(generator, "test", n_mocks)
+    return evaluate(artifact.network, mocks, engine=Engine(artifact), age_edges_yr=generator.age_grid.edges_yr)
 
 
 def _compare(engine, prediction, mocks, batch_size):

@@ -5,12 +5,13 @@ import dataclasses
 import functools
 
 from sfh_cnn.core import config_to_dict
-from sfh_cnn.network import Artifact, NetworkConfig, save_artifact
+from sfh_cnn.network import NetworkConfig, save_artifact
 from sfh_cnn.ssp import toy_ssp_library
 from sfh_cnn.synthesis import InstrumentConfig, MockGenerator, SynthesisConfig
 from sfh_cnn.training import (
     RunConfig,
     TrainingConfig,
+    as_artifact,
     build_network,
     build_templates,
     calibrate,
@@ -111,15 +112,12 @@ def small_network():
 @functools.cache
 def small_card():
     """What a release of `small_network` needs beside it, ``accuracy`` and ``record``; do not change."""
-    from sfh_cnn.diagnostics import evaluate
-    from sfh_cnn.prediction import Engine
+    from sfh_cnn.diagnostics import measure
 
     generator, config = small_generator(), small_config()
-    artifact = Artifact(small_network(), build_templates(generator.grid), generator.contract(), NETWORK, sha256="")
-    mocks = held_out_mocks(generator, "test", 256)
     curve = {"step": [4, 9], "light_weighted_log_age": [0.4, 0.3], "mass_weighted_log_age": [0.5, 0.4]}
     return {
-        "accuracy": evaluate(small_network(), mocks, engine=Engine(artifact), age_edges_yr=generator.age_grid.edges_yr),
+        "accuracy": measure(as_artifact(small_network(), generator, config), generator, 256),
         "record": {
             "seed": config.training.seed,
             "n_steps": 10,

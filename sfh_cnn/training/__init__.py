@@ -6,7 +6,7 @@ from .config_files import load_run_config, load_synthesis_config, read_run_confi
 from .dataset import HELD_OUT, MockStream, held_out_mocks, to_tensors
 from .losses import INPUT_NAMES, joint_loss
 from .metrics import MEANS, mad_std, mean_scores
-from .release import build_templates, load_run, release
+from .release import as_artifact, build_templates, load_run, release
 from .released import released_config, released_mocks
 from .run import build_network, train
 from .shrink import shrink
@@ -22,6 +22,7 @@ __all__ = [
     "MockStream",
     "RunConfig",
     "TrainingConfig",
+    "as_artifact",
     "build_network",
     "build_templates",
     "calibrate",

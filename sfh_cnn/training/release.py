@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sfh_cnn.core import SFHCNNError, card, config_to_dict
-from sfh_cnn.network import SFHNet, Templates, save_artifact
+from sfh_cnn.network import Artifact, SFHNet, Templates, save_artifact
 from sfh_cnn.synthesis import MockGenerator
 
 from .checkpoint import load_checkpoint, machine_name
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .config import RunConfig
 
-__all__ = ["build_templates", "load_run", "release"]
+__all__ = ["as_artifact", "build_templates", "load_run", "release"]
 
 #: Basis vectors of the templates.
 _RANK, _COARSE_RANK = 64, 32
@@ -82,6 +82,24 @@ def build_templates(grid: Any) -> Templates:
     for name, value in values.items():
         getattr(templates, name).copy_(torch.as_tensor(np.asarray(value, dtype=np.float32)))
     return templates
+
+
+def as_artifact(network: SFHNet, generator: MockGenerator, config: RunConfig) -> Artifact:
+    """A network of a run as if it had been released, to be measured before it is.
+
+    Parameters
+    ----------
+    network : SFHNet
+    generator : MockGenerator
+    config : RunConfig
+        All three from `load_run`.
+
+    Returns
+    -------
+    `~sfh_cnn.network.Artifact`
+        Its card says nothing of training and accuracy.
+    """
+    return Artifact(network, build_templates(generator.grid), generator.contract(), config.network, sha256="")
 
 
 def load_run(
@@ -191,7 +209,7 @@ def release(
     path : str or `pathlib.Path`
         File to write.
     accuracy : dict
-        Measured on held-out mocks, from `sfh_cnn.diagnostics.evaluate`.
+        Measured on held-out mocks, from `sfh_cnn.diagnostics.measure`.
     record : dict
         From `load_run`.
     name : str, optional
@@ -226,7 +244,7 @@ def release(
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise SFHCNNError(
             f"the card is incomplete, it lacks {', '.join(missing[:5])}{more}; take accuracy from "
-            "sfh_cnn.diagnostics.evaluate, with an engine and the edges of the age bins, and record from load_run"
+            "sfh_cnn.diagnostics.measure and record from load_run"
         )
     save_artifact(network, build_templates(generator.grid), contract, config.network, path, overwrite=overwrite)
     return contract

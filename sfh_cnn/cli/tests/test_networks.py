@@ -79,7 +79,7 @@ def test_screens_of_info_and_evaluate(run, released_file):
     text = run("info", released_file)
     for part in ("F438W, F814W", "domain: snr", "3 to 200", "toy", "mass_weighted_log_age", "S/N", "Joint draws on"):
         assert part in text
-    for part in ("prior: enrichment", "Learning curve", "less true mass fraction", "10.9-13.8", "Trainings, each"):
+    for part in ("prior: enrichment", "Learning curve", "less true mass fraction", "8.52-13.8", "Trainings, each"):
         assert part in text
     assert "sfh-cnn release run --name mine --n-mocks 256 --out mine.pt" in text
     assert "It is a toy." in text.split("known failures")[1]
@@ -246,6 +246,7 @@ def test_two_processes_share_the_mocks_of_the_configuration(tmp_path, config_fil
     assert (saved["global_step"], saved["n_mocks_per_step"]) == (5, 64)  # 320 mocks
     assert sorted(path.name for path in folder.iterdir() if path.name[0] != ".") == [
         "config.json",
+        "earlier.json",
         "last.ckpt",
         "libraries.json",
         "log",
