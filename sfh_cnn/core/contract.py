@@ -51,7 +51,7 @@ class ModelContract:
     training : dict
         Seed, number of mocks, ``seconds`` of the clock, machine, ``settings``, learning curve, code version, what the
         network started from, and the same of the trainings before (``earlier``); ``known_failures`` as its makers
-        state them. See `sfh_cnn.core.card` for what must be there.
+        state them. See ``sfh_cnn.core.card`` for what must be there.
     accuracy : dict
         Measured on held-out mocks, see `sfh_cnn.diagnostics.evaluate`.
     name : str

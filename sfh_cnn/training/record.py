@@ -57,7 +57,7 @@ def read_earlier(folder: Path) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        The first one first; see `sfh_cnn.core.card.stages`.
+        The first one first; see ``sfh_cnn.core.card.stages``.
 
     Raises
     ------

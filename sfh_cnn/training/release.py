@@ -224,7 +224,7 @@ def release(
     Raises
     ------
     SFHCNNError
-        If the card is incomplete (see `sfh_cnn.core.card.missing_parts`), the network was not calibrated or its
+        If the card is incomplete (see ``sfh_cnn.core.card.missing_parts``), the network was not calibrated or its
         weights are not finite.
     """
     from sfh_cnn import __version__
