@@ -257,8 +257,10 @@ def duration(seconds: float | None) -> str:
 
 
 def _file_of(source):
-    """What stands for a network that is named with its hash, as a file to be had first."""
-    return f"{source.split(' (')[0]}.pt"
+    """A file to be had first, of a network that is named with its hash: others may have the same name."""
+    name, _, rest = source.partition(" (")
+    sha256 = rest.removeprefix("SHA-256 ").rstrip(")")
+    return f"{name}-{sha256[:8]}.pt" if rest.startswith("SHA-256 ") else f"{name}.pt"
 
 
 def _scattered(accuracy) -> Iterator[str]:

@@ -194,11 +194,12 @@ def test_stages_are_in_order():
 
 
 def test_commands_make_it_anew():
-    """With what it started from, as a file to be had first."""
-    contract = changed(("training", "started_from"), "first (SHA-256 abc)")
+    """With what it started from and its teacher, as files to be had first, told apart by their hashes."""
+    contract = changed(("training", "started_from"), "first (SHA-256 0123456789abcdef)")
+    contract = contract.replace(training=contract.training | {"teacher": "large (not released)"})
     assert card.commands(contract) == [
         "sfh-cnn info mine --config > mine.toml",
-        "sfh-cnn train --config mine.toml --init-from first.pt --out run",
+        "sfh-cnn train --config mine.toml --init-from first-01234567.pt --teacher large.pt --out run",
         "sfh-cnn release run --name mine --n-mocks 5000 --out mine.pt",
         "sfh-cnn evaluate mine.pt --n-mocks 5000",
     ]
