@@ -11,9 +11,9 @@ from specutils import Spectrum
 
 from sfh_cnn import SFHPredictor
 from sfh_cnn.core import Flag
-from sfh_cnn.diagnostics import evaluate
+from sfh_cnn.diagnostics import measure
 from sfh_cnn.tests.small import NETWORK, small_config, small_library
-from sfh_cnn.training import calibrate, held_out_mocks, load_run, load_run_config, release, train
+from sfh_cnn.training import as_artifact, calibrate, held_out_mocks, load_run, load_run_config, release, train
 
 pytest.importorskip("lightning")
 pytest.importorskip("speclite", reason="speclite, which has the curves of ugriz, is not installed")
@@ -48,7 +48,7 @@ def test_an_example_is_trained_released_and_predicts(tmp_path, name):
     train(miniature(name), tmp_path / "run", libraries=libraries, progress_bar=False, accelerator="cpu")
     network, generator, config, record = load_run(tmp_path / "run", libraries)
     calibrate(network, held_out_mocks(generator, "calibration", 200))
-    accuracy = evaluate(network, held_out_mocks(generator, "test", 200), age_edges_yr=generator.age_grid.edges_yr)
+    accuracy = measure(as_artifact(network, generator, config), generator, 200)
     release(network, generator, config, path, accuracy=accuracy, record=record)
 
     predictor = SFHPredictor.from_file(path)
@@ -65,8 +65,8 @@ def test_an_example_is_trained_released_and_predicts(tmp_path, name):
     alone, with_bands = (
         predictor.predict(spectrum, photometry, medium="air", calibration_error=0) for photometry in (None, ugriz)
     )
-    # Three steps teach nothing: such a network finds every spectrum unusual.
-    expected = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION
+    # Three steps teach nothing: such a network finds every spectrum unusual, and bands that disagree.
+    expected = Flag.UNUSUAL_SPECTRUM | Flag.POOR_RECONSTRUCTION | Flag.BANDS_DISAGREE
     for result in (alone, with_bands):
         assert not int(result.flags) & ~expected
         np.testing.assert_allclose(result.mass_fraction.sum(), 1, atol=1e-3)
