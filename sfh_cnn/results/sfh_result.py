@@ -34,6 +34,8 @@ __all__ = ["DRAW_BLOCK", "SHARED_KEYS", "Reconstruction", "SFHResult"]
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 #: Spectra per call when drawing for intervals: bounds the memory.
 DRAW_BLOCK = 512
+#: Spectra up to which a result keeps the draws behind its intervals.
+_FEW = 16
 #: Arrays of ``spectra`` that are not one row per spectrum.
 SHARED_KEYS = ("wave_aa",)
 
@@ -105,6 +107,7 @@ class SFHResult(DerivedQuantities):
         self.spectra = None if spectra is None else {key: np.asarray(value) for key, value in spectra.items()}
         self.engine = engine
         self.scalar = bool(scalar)
+        self._few_draws: Any = None
         self._check()
         self._mass_fraction = self.arrays["mass_fraction"]
         self._surviving_fraction = self.arrays["surviving_fraction"]
@@ -275,8 +278,9 @@ class SFHResult(DerivedQuantities):
 
         Quantities the network predicts come from its quantiles at the stored levels, in between by
         interpolation that is linear in the probit of the probability. ``mass_formed`` follows from the
-        mass-to-light ratio, ``mass_surviving`` and ``sfr`` from their stored quantiles with the other
-        factor at its point value. What has no stored quantile (``t50``, ``cumulative_mass``,
+        mass-to-light ratio, ``sfr`` and ``recent_sfr`` from stored quantiles of the shares with the mass
+        at its point value, ``mass_surviving`` from those of the mass formed with shares that survive as
+        the age bins have them. What has no stored quantile (``t50``, ``cumulative_mass``,
         ``specific_sfr``, ``recent_sfr`` over other times than 100 Myr, ``formation_time``) comes from
         500 draws with a fixed seed.
 
@@ -769,6 +773,21 @@ class SFHResult(DerivedQuantities):
         luminosity_lsun = v_luminosity_lsun(arrays["v_flux"], arrays["redshift"], arrays["distance_mpc"])
         return 10 ** interpolate_quantiles(arrays["q_log_mass_to_light_attenuated"], probability) * luminosity_lsun
 
+    def _surviving_slope(self):
+        """Change of the log share that survives with log mass-to-light, from age bin to age bin weighted by light.
+
+        Where more mass gives the same light the stars are older, and fewer of them are left.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log10(self.arrays["mass_fraction"] / self.arrays["light_fraction"])
+            share = np.log10(self.arrays["surviving_fraction"])
+        known = np.isfinite(ratio) & np.isfinite(share)
+        weight = np.where(known, self.arrays["light_fraction"], 0.0)
+        ratio, share = np.where(known, ratio, 0.0), np.where(known, share, 0.0)
+        with np.errstate(invalid="ignore"):  # a single bin has no slope
+            ratio = ratio - np.sum(weight * ratio, axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+            return np.nan_to_num(np.sum(weight * ratio * share, axis=1) / np.sum(weight * ratio**2, axis=1))
+
     def _quantiles(self, name, probabilities, options):
         if name not in QUANTITIES and name != "formation_time":
             raise SFHCNNError(f"no quantity is called {name!r}; known: {', '.join([*QUANTITIES, 'formation_time'])}")
@@ -785,7 +804,8 @@ class SFHResult(DerivedQuantities):
         if name == "mass_formed":
             return self._mass_formed_msun
         if name == "mass_surviving":
-            return lambda p: self._mass_formed_msun(p) * self._surviving_share
+            point, slope = self._mass_formed_msun(), self._surviving_slope()
+            return lambda p: self._surviving_share * point * (self._mass_formed_msun(p) / point) ** (1 + slope)
         if name == "sfr":
             share = self.arrays["q_mass_fraction"]
             widths_yr = np.diff(self._edges_yr)
@@ -800,10 +820,19 @@ class SFHResult(DerivedQuantities):
         many = self.as_many()
         blocks = []
         for start in range(0, many.n_spec, DRAW_BLOCK):
-            value = getattr(many[start : start + DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED), name)
+            value = getattr(self._interval_draws(many, start), name)
             value = value(**options) if callable(value) else value
             blocks.append(np.quantile(value.value, probabilities, axis=1))
         return [self._out(plain, value.unit) for plain in np.concatenate(blocks, axis=1)]
+
+    def _interval_draws(self, many, start):
+        """Draws behind the intervals of a block of spectra; those of a few spectra are kept for the next question."""
+        if self._few_draws is None or many.n_spec > _FEW or self._few_draws[0] is not self.engine:
+            draws = many[start : start + DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED)
+            if many.n_spec > _FEW:
+                return draws
+            self._few_draws = self.engine, draws
+        return self._few_draws[1]
 
     @property
     def _n_stored_draws(self):

@@ -8,7 +8,7 @@ import time
 import lightning
 import torch
 
-from sfh_cnn.core import progress
+from sfh_cnn.core import SFHCNNError, progress
 from sfh_cnn.core.constants import SCALAR_NAMES
 from sfh_cnn.network import PackedNetwork
 
@@ -104,7 +104,13 @@ class LitSFHNet(lightning.LightningModule):
             checkpoint["seconds"] = self._seconds_before + time.monotonic() - self._began
 
     def on_load_checkpoint(self, checkpoint):
-        """How long it took until then; checkpoints of before did not tell it."""
+        """How long it took until then, if it says so, and whether as many processes go on with it."""
+        before = checkpoint.get("n_mocks_per_step", self.n_mocks_per_step)
+        if before != self.n_mocks_per_step:
+            raise SFHCNNError(
+                f"a step of the run to resume had {before} mocks and would have {self.n_mocks_per_step} now; resume "
+                "with as many devices or processes as before"
+            )
         self._seconds_before = checkpoint.get("seconds")
 
     def validation_step(self, batch, _):

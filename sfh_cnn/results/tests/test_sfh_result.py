@@ -1,5 +1,7 @@
 """SFHResult: units, intervals, draws and slices agree with what was put in."""
 
+import copy
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -111,6 +113,39 @@ def test_no_distance_no_mass():
     with pytest.raises(SFHCNNError, match="distance="):
         result.interval("mass_formed")
     assert np.all(np.isfinite(result.specific_sfr().value))
+
+
+def test_surviving_masses_scatter_less_than_masses_formed():
+    """With shares that fall as (M/L)^-0.15 from bin to bin, log intervals are 0.85 of those of the mass formed."""
+    base = make_result(4)
+    mass, light = base.arrays["mass_fraction"], base.arrays["light_fraction"]
+    shares = {"surviving_fraction": 0.6 * (mass / light) ** -0.15}
+    result = SFHResult(base.contract, {**base.arrays, **shares})
+    for level in (0.5, 0.68, 0.95):
+        formed, surviving = (
+            np.log10(u.Quantity(result.interval(name, level)).value) for name in ("mass_formed", "mass_surviving")
+        )
+        assert_allclose(surviving[1] - surviving[0], 0.85 * (formed[1] - formed[0]), rtol=1e-6)
+        assert_allclose(result.quantile("mass_surviving", 0.5), result.mass_surviving)
+
+
+def test_few_spectra_keep_their_draws(result, monkeypatch):
+    """A second question about the same spectra draws nothing; another network does, and so do many spectra."""
+    calls = []
+    draws = SFHResult.draws
+    monkeypatch.setattr(SFHResult, "draws", lambda self, *args: calls.append(len(self)) or draws(self, *args))
+    one, other = (SFHResult(result.contract, result.arrays, engine=result.engine) for _ in range(2))
+    first = one.interval("t50")
+    assert_array_equal(one.interval("t50"), first)
+    one.interval("cumulative_mass")
+    assert calls == [3]
+    one.engine = copy.copy(one.engine)  # another network is attached
+    one.interval("t50")
+    assert calls == [3, 3]
+    monkeypatch.setattr("sfh_cnn.results.sfh_result._FEW", 2)
+    for _ in range(2):
+        assert_array_equal(other.interval("t50"), first)
+    assert calls == [3, 3, 3, 3]
 
 
 def test_intervals_between_stored_levels_are_exact_for_a_gaussian():

@@ -401,6 +401,15 @@ def test_weights_of_another_network_are_refused(finished, tmp_path):
         run(tmp_path, other, init_from=finished[1].state_dict())
 
 
+def test_another_number_of_processes_is_not_resumed(finished, tmp_path):
+    """A checkpoint whose steps had twice as many mocks, as of two processes, goes on with two only."""
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    torch.save(saved | {"n_mocks_per_step": 2 * saved["n_mocks_per_step"]}, folder / "last.ckpt")
+    with pytest.raises(SFHCNNError, match="64 mocks and would have 32 now; resume with as many devices or processes"):
+        run(folder, resume=True)
+
+
 def test_wrong_folders_are_refused(finished, tmp_path):
     """A finished run is not overwritten, another configuration is not resumed, nothing cannot be resumed."""
     folder, _ = finished
