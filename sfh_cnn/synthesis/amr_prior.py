@@ -14,8 +14,8 @@ import numpy as np
 
 from sfh_cnn.core import SFHCNNError
 
+from .gaussian_process import bin_log_ages, smooth_noise
 from .mixture import Family, FamilyRegistry, choose_families, log_range, log_uniform, uniform
-from .smooth_noise import bin_log_ages, smooth_noise
 
 if TYPE_CHECKING:
     from typing import Any
@@ -108,7 +108,7 @@ class ClosedBox(Enrichment):
         Range of the share of the gas that is left over now, even in log.
     """
 
-    rise_dex: tuple[float, float] = (0.1, 2.0)
+    rise_dex: tuple[float, float] = (0.1, 2.4)
     gas_fraction: tuple[float, float] = log_range(0.02, 0.7)
 
     def draw(self, rng, mass_fraction, edges_yr):  # noqa: ARG002
@@ -136,7 +136,7 @@ class LeakyBox(Enrichment):
         Range of s, even in log.
     """
 
-    rise_dex: tuple[float, float] = (0.1, 2.0)
+    rise_dex: tuple[float, float] = (0.1, 2.4)
     saturation: tuple[float, float] = log_range(0.05, 3.0)
 
     def draw(self, rng, mass_fraction, edges_yr):  # noqa: ARG002
@@ -241,11 +241,11 @@ class MetallicityPrior:
 
     families: dict[str, float] = dataclasses.field(
         default_factory=lambda: {
-            "closed_box": 0.20,
+            "closed_box": 0.22,
             "leaky_box": 0.22,
-            "dilution": 0.14,
+            "dilution": 0.13,
             "linear_log_age": 0.14,
-            "flat": 0.14,
+            "flat": 0.13,
             "scatter": 0.16,
         }
     )
@@ -265,20 +265,20 @@ DEFAULT = MetallicityPrior()
 
 _DISC_LEVEL = {"level_dex": (-0.5, 0.3), "typical_dex": (-0.5, 0.3)}
 
-#: Nearby spiral discs: final [M/H] from -0.5 to 0.3, which began up to 1.5 dex below.
+#: Nearby spiral discs: final [M/H] from -0.5 to 0.3, which began up to 1.8 dex below.
 LOCAL_DISCS = MetallicityPrior(
     families={
-        "closed_box": 0.20,
-        "leaky_box": 0.35,
+        "closed_box": 0.28,
+        "leaky_box": 0.30,
         "dilution": 0.10,
         "linear_log_age": 0.20,
-        "flat": 0.05,
-        "scatter": 0.10,
+        "flat": 0.04,
+        "scatter": 0.08,
     },
     parameters={
-        "closed_box": _DISC_LEVEL | {"rise_dex": (0.1, 1.5)},
-        "leaky_box": _DISC_LEVEL | {"rise_dex": (0.1, 1.5)},
-        "dilution": _DISC_LEVEL | {"rise_dex": (0.1, 1.5), "drop_dex": (0.05, 0.25)},
+        "closed_box": _DISC_LEVEL | {"rise_dex": (0.1, 1.8)},
+        "leaky_box": _DISC_LEVEL | {"rise_dex": (0.1, 1.8)},
+        "dilution": _DISC_LEVEL | {"rise_dex": (0.1, 1.8), "drop_dex": (0.05, 0.25)},
         "linear_log_age": _DISC_LEVEL | {"slope": (0.0, 0.4)},
         "flat": _DISC_LEVEL,
         "scatter": _DISC_LEVEL | {"bases": ("linear_log_age", "flat"), "scatter_dex": (0.03, 0.12)},

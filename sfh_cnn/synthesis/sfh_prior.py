@@ -15,8 +15,8 @@ from scipy.special import ndtr
 
 from sfh_cnn.core import AgeGrid
 
+from .gaussian_process import bin_log_ages, rough_noise, smooth_noise
 from .mixture import Family, FamilyRegistry, choose_families, log_range, log_uniform, uniform
-from .smooth_noise import bin_log_ages, smooth_noise
 
 if TYPE_CHECKING:
     from typing import Any
@@ -247,6 +247,10 @@ class DoublePeaked(Family):
     ----------
     peak_log_age : tuple of float
         Range of log10(lookback time/yr) of a peak, even; a peak lies at the oldest edge at the latest.
+    old_log_age : tuple of float
+        The same of the first peak of histories whose first stars are old.
+    old_share : float
+        Share of such histories: hardly a galaxy has no old stars, however little is seen of them.
     width_dex : tuple of float
         Range of its standard deviation in log lookback time, even in log.
     share : tuple of float
@@ -254,6 +258,8 @@ class DoublePeaked(Family):
     """
 
     peak_log_age: tuple[float, float] = (6.7, 10.1)
+    old_log_age: tuple[float, float] = (9.5, 10.139)
+    old_share: float = 0.7
     width_dex: tuple[float, float] = log_range(0.03, 0.3)
     share: tuple[float, float] = (0.03, 0.97)
 
@@ -262,11 +268,12 @@ class DoublePeaked(Family):
         share = uniform(rng, self.share, n)
         with np.errstate(divide="ignore"):
             log_edges = np.log10(edges_yr)  # -inf at 0, where the normal distribution is 0
+        old = rng.random((n, 1)) < self.old_share
+        first = np.where(old, uniform(rng, self.old_log_age, n), uniform(rng, self.peak_log_age, n))
         mass = 0.0
-        for part in (share, 1 - share):
+        for part, peak in ((share, first), (1 - share, uniform(rng, self.peak_log_age, n))):
             width = log_uniform(rng, self.width_dex, n)
-            peak = np.minimum(uniform(rng, self.peak_log_age, n), log_edges[-1])
-            later = ndtr((log_edges - peak) / width)
+            later = ndtr((log_edges - np.minimum(peak, log_edges[-1])) / width)
             mass = mass + part * np.diff(later, axis=1) / later[:, -1:]
         return mass
 
@@ -274,7 +281,7 @@ class DoublePeaked(Family):
 @register_sfh_family("stochastic")
 @dataclasses.dataclass(frozen=True)
 class Stochastic(Family):
-    """Delayed tau times a log-normal process: log SFR scatters smoothly in log lookback time.
+    """Delayed tau times a log-normal process: log SFR scatters in log lookback time.
 
     Parameters
     ----------
@@ -283,20 +290,27 @@ class Stochastic(Family):
     scatter_dex : tuple of float
         Range of the standard deviation of log10 SFR, even in log.
     length_dex : tuple of float
-        Range of the correlation length in log10 lookback time (Matern-3/2 kernel), even in log.
+        Range of the correlation length in log10 lookback time, even in log.
+    rough_share : float
+        Share of histories that scatter as a damped random walk (Caplar & Tacchella 2019, with their
+        slope of 2); the others are smooth (Matern-3/2 kernel).
     """
 
     start_yr: tuple[float, float] = (1e8, 1.38e10)
     tau_yr: tuple[float, float] = log_range(3e8, 3e10)
     scatter_dex: tuple[float, float] = log_range(0.15, 1.0)
     length_dex: tuple[float, float] = log_range(0.1, 1.0)
+    rough_share: float = 0.5
 
     def draw(self, rng, n, edges_yr):
         """Mass formed per bin, shape (n, n_fine)."""
+        rough, log_age = rng.random(n) < self.rough_share, bin_log_ages(edges_yr)
         start, tau = _draw_start(rng, self.start_yr, n, edges_yr), log_uniform(rng, self.tau_yr, n)
         scatter, length = log_uniform(rng, self.scatter_dex, n), log_uniform(rng, self.length_dex, n)
-        noise_dex = scatter * smooth_noise(rng, bin_log_ages(edges_yr), length[:, 0])
-        mass = _mass_in_bins(_delayed_tau_formed(edges_yr, start, tau)) * 10**noise_dex
+        noise = np.empty((n, log_age.size))
+        for draw, rows in ((rough_noise, rough), (smooth_noise, ~rough)):
+            noise[rows] = draw(rng, log_age, length[rows, 0])
+        mass = _mass_in_bins(_delayed_tau_formed(edges_yr, start, tau)) * 10 ** (scatter * noise)
         return mass / mass.sum(axis=1, keepdims=True)
 
 
@@ -386,17 +400,17 @@ class SFHPrior:
 
     families: dict[str, float] = dataclasses.field(
         default_factory=lambda: {
-            "delayed_tau": 0.12,
-            "exponential": 0.10,
+            "delayed_tau": 0.09,
+            "exponential": 0.09,
             "constant": 0.04,
             "quenched": 0.10,
-            "recent_change": 0.08,
-            "burst_on_top": 0.11,
+            "recent_change": 0.07,
+            "burst_on_top": 0.13,
             "two_component": 0.10,
-            "double_peaked": 0.10,
+            "double_peaked": 0.13,
             "stochastic": 0.10,
             "dirichlet": 0.07,
-            "single_burst": 0.10,
+            "single_burst": 0.08,
         }
     )
     parameters: dict[str, dict] = dataclasses.field(default_factory=dict)

@@ -22,11 +22,13 @@ from sfh_cnn.synthesis.sfh_prior import (
 )
 
 EDGES_YR = np.concatenate([np.arange(10) * 1e6, np.geomspace(1e7, 1.38e10, 76)])
+#: Parameters that are one number.
+SHARES = ("rising_share", "old_share", "rough_share")
 
 
 def draw(name, n=1, edges_yr=EDGES_YR, seed=0, **parameters):
     """Histories of one family with parameters pinned by ranges of zero width."""
-    pinned = {key: value if key.startswith("rising") else (value, value) for key, value in parameters.items()}
+    pinned = {key: value if key in SHARES else (value, value) for key, value in parameters.items()}
     return SFH_FAMILIES[name](**pinned).draw(np.random.default_rng(seed), n, edges_yr)
 
 
@@ -117,18 +119,35 @@ def test_two_components_share_the_mass():
 def test_double_peaks_have_their_median_and_width():
     """A narrow peak has its mass on both sides of its age in equal parts, 68 per cent within one sigma."""
     edges = np.concatenate([[0], 10 ** np.array([8.45, 8.5, 8.55, 10.139])])
-    mass = draw("double_peaked", edges_yr=edges, peak_log_age=8.5, width_dex=0.05)[0]
+    mass = draw("double_peaked", edges_yr=edges, peak_log_age=8.5, width_dex=0.05, old_share=0.0)[0]
     assert_allclose(mass, [0.158655, 0.341345, 0.341345, 0.158655], atol=1e-6)
 
 
-def test_stochastic_scatters_log_sfr_about_the_smooth_one():
+def test_double_peaks_with_old_stars():
+    """Of the stated share of histories the first peak is old, with its share of the mass."""
+    pinned = {"peak_log_age": (8.0, 8.0), "old_log_age": (9.8, 9.8), "share": (0.25, 0.25)}
+    family = SFH_FAMILIES["double_peaked"](width_dex=(0.05, 0.05), old_share=0.3, **pinned)
+    mass = family.draw(np.random.default_rng(0), 4000, np.array([0, 10**9.0, 1.38e10]))
+    has_old = mass[:, 1] > 0.01
+    assert_allclose(mass[has_old, 1], 0.25, atol=1e-6)
+    assert_allclose(mass[~has_old, 1], 0.0, atol=1e-6)
+    assert np.mean(has_old) == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize("rough_share", [0.0, 1.0])
+def test_stochastic_scatters_log_sfr_about_the_smooth_one(rough_share):
     """The log SFR minus that of the smooth history has the stated scatter, up to the normalisation."""
     pinned = {"start_yr": 1.3e10, "tau_yr": 1e10}
     smooth = draw("delayed_tau", **pinned)[0]
-    rough = draw("stochastic", n=4000, scatter_dex=0.2, length_dex=0.1, **pinned)
-    ratio_dex = np.log10(rough[:, smooth > 0] / smooth[smooth > 0])
+    parameters = {"scatter_dex": 0.2, "length_dex": 0.1, "rough_share": rough_share}
+    scattered = draw("stochastic", n=4000, **parameters, **pinned)
+    ratio_dex = np.log10(scattered[:, smooth > 0] / smooth[smooth > 0])
     young, middle = ratio_dex[:, 5], ratio_dex[:, 40]
     assert np.std(young - middle) == pytest.approx(0.2 * np.sqrt(2), rel=0.05)
+    # Over a step much shorter than the correlation length a random walk turns, a smooth curve hardly does.
+    step = np.diff(ratio_dex[:, 20:60], axis=1)
+    turn = np.mean(step[:, 1:] * step[:, :-1]) / np.mean(step**2)
+    assert (turn < 0.05) if rough_share else (turn > 0.3)
 
 
 def test_dirichlet_has_constant_sfr_in_the_coarse_bins():
@@ -206,7 +225,7 @@ def test_the_default_is_broad():
     mass, _ = draw_mass_fraction(np.random.default_rng(0), 20_000, EDGES_YR)
     log_age = AgeGrid(EDGES_YR * u.yr).log_ages_dex
     light = mass * np.maximum(10**log_age, 3e6) ** -0.7
-    for weight, lowest in ((mass, 0.04), (light / light.sum(axis=1, keepdims=True), 0.09)):
+    for weight, lowest in ((mass, 0.03), (light / light.sum(axis=1, keepdims=True), 0.09)):
         share = np.histogram(weight @ log_age, bins=np.arange(7.0, 10.3, 0.5))[0] / len(mass)
         assert share.min() > lowest
         assert share.max() < 0.35

@@ -1,8 +1,8 @@
-"""Draws of a smooth Gaussian process with another correlation length for each curve."""
+"""Draws of Gaussian processes with another correlation length for each curve."""
 
 import numpy as np
 
-__all__ = ["bin_log_ages", "smooth_noise"]
+__all__ = ["bin_log_ages", "rough_noise", "smooth_noise"]
 
 
 def bin_log_ages(edges_yr):
@@ -47,4 +47,31 @@ def smooth_noise(rng, x, length):
         value = decay[i] * (value + a * (value + slope)) + noise_11[i] * kick[i + 1, 0]
         slope = turned + noise_22[i] * kick[i + 1, 1]
         curve[i + 1] = value
+    return curve.T
+
+
+def rough_noise(rng, x, length):
+    """Curves of zero mean and unit variance from a Gaussian process with the kernel exp(-|x - x'| / length).
+
+    This is the Ornstein-Uhlenbeck process, a damped random walk: continuous, but with no slope
+    anywhere.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of randomness.
+    x : ndarray, shape (n_x,)
+        Increasing positions.
+    length : ndarray, shape (n,)
+        Correlation length of each curve, in units of ``x``.
+
+    Returns
+    -------
+    ndarray, shape (n, n_x)
+    """
+    decay = np.exp(-np.diff(x)[:, None] / length)
+    noise = np.sqrt(1 - decay**2)
+    curve = rng.standard_normal((len(x), len(length)))
+    for i in range(len(x) - 1):
+        curve[i + 1] = decay[i] * curve[i] + noise[i] * curve[i + 1]
     return curve.T
