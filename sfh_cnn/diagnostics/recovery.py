@@ -25,7 +25,7 @@ __all__ = ["evaluate", "measure", "predict_mocks", "score"]
 #: Central intervals whose coverage is measured, by the positions of their bounds among the stored quantiles.
 _INTERVALS = {"50": (2, 4), "68": (1, 5), "95": (0, 6)}
 #: Mocks on which joint draws are measured.
-_N_JOINT = 6000
+_N_JOINT = 15_000
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 #: Groups by S/N for the limits beyond which predictions are flagged.
 _N_LIMIT = 6
