@@ -50,8 +50,8 @@ _RAKED = (
 #: are kept to quantiles whose distances from the median are those that were told times this factor, of its own for the
 #: mass formed since an edge. Means by mass, which are raked last, come out right or a little narrow.
 _WIDTH = 0.97
-_WIDTH_CUMULATIVE = 0.96
-_WIDTH_OF = {"mass_weighted_metallicity": 1.0, "mass_weighted_log_age": 1.015}
+_WIDTH_CUMULATIVE = 0.95
+_WIDTH_OF = {"mass_weighted_metallicity": 1.0, "mass_weighted_log_age": 1.03}
 
 
 class Engine:
