@@ -176,8 +176,9 @@ def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_pa
     assert (np.diff(told) == 0).any()
     n_age = result.mass_fraction.shape[-1]
     network, n_formed = predictor.engine.network, n_age - 2
-    # All but the means by mass are asked to be three per cent narrower, around the same median.
-    sharper = np.array([1.0 if "mass_weighted" in name else 0.97 for name in engine._RAKED])[:, None]
+    # Around the same median all but the means by mass are asked to be narrower, the mean age by mass to be wider.
+    other = {"mass_weighted_metallicity": 1.0, "mass_weighted_log_age": 1.03}
+    sharper = np.array([other.get(name, 0.97) for name in engine._RAKED])[:, None]
 
     def narrower(quantiles, factor=0.97):
         return quantiles[..., 3:4] + factor * (quantiles - quantiles[..., 3:4])
@@ -185,7 +186,7 @@ def test_draws_are_raked_to_the_quantiles_that_are_told(monkeypatch, artifact_pa
     assert_allclose(asked[0][:, n_age + n_formed :], narrower(told, sharper), rtol=1e-4, atol=1e-3)
     quantiles = network.in_units(network.heads(torch.from_numpy(result.arrays["latent"]))[1])
     formed = quantiles[:, -n_formed:].flip(1).clamp(min=engine._EMPTY)
-    assert_allclose(asked[0][:, n_age : n_age + n_formed], narrower(formed), rtol=1e-4, atol=1e-3)
+    assert_allclose(asked[0][:, n_age : n_age + n_formed], narrower(formed, 0.95), rtol=1e-4, atol=1e-3)
     # What the draws have in the place of these, but for what the floor hides: the mass formed since an edge.
     bins = (asked[1][:, :n_age][:, ::-1] ** 3).cumsum(1)[:, 1:-1]
     assert_allclose(asked[1][:, n_age : n_age + n_formed][:, ::-1] ** 3, bins, atol=0.02)
@@ -205,4 +206,4 @@ def test_draws_of_a_released_network_keep_to_its_intervals():
         return np.mean(np.abs(drawn - stated) / (stated[:, 2:] - stated[:, :1]) * 2)
 
     assert off(raked=False) > 1.5 * off(raked=True)
-    assert off(raked=True) < 0.15
+    assert off(raked=True) < 0.2

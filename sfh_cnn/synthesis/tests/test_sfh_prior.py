@@ -144,10 +144,14 @@ def test_stochastic_scatters_log_sfr_about_the_smooth_one(rough_share):
     ratio_dex = np.log10(scattered[:, smooth > 0] / smooth[smooth > 0])
     young, middle = ratio_dex[:, 5], ratio_dex[:, 40]
     assert np.std(young - middle) == pytest.approx(0.2 * np.sqrt(2), rel=0.05)
-    # Over a step much shorter than the correlation length a random walk turns, a smooth curve hardly does.
+    # Over a step shorter than the correlation length a random walk does not remember where it was going.
     step = np.diff(ratio_dex[:, 20:60], axis=1)
-    turn = np.mean(step[:, 1:] * step[:, :-1]) / np.mean(step**2)
-    assert (turn < 0.05) if rough_share else (turn > 0.3)
+    memory = np.mean(step[:, 1:] * step[:, :-1]) / np.mean(step**2)
+    decay = np.exp(-np.diff(np.log10(EDGES_YR))[-1] / 0.1 * (1.0 if rough_share else np.sqrt(3)))
+    x = -np.log(decay)
+    kernel = (lambda k: decay**k) if rough_share else (lambda k: (1 + k * x) * decay**k)
+    expected = (2 * kernel(1) - 1 - kernel(2)) / (2 - 2 * kernel(1))
+    assert memory == pytest.approx(expected, abs=0.02)
 
 
 def test_dirichlet_has_constant_sfr_in_the_coarse_bins():
