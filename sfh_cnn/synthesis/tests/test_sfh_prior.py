@@ -147,7 +147,7 @@ def test_stochastic_scatters_log_sfr_about_the_smooth_one(rough_share):
     # Over a step shorter than the correlation length a random walk does not remember where it was going.
     step = np.diff(ratio_dex[:, 20:60], axis=1)
     memory = np.mean(step[:, 1:] * step[:, :-1]) / np.mean(step**2)
-    decay = np.exp(-np.diff(np.log10(EDGES_YR))[-1] / 0.1 * (1.0 if rough_share else np.sqrt(3)))
+    decay = np.exp(-np.log10(EDGES_YR[-1] / EDGES_YR[-2]) / 0.1 * (1.0 if rough_share else np.sqrt(3)))
     x = -np.log(decay)
     kernel = (lambda k: decay**k) if rough_share else (lambda k: (1 + k * x) * decay**k)
     expected = (2 * kernel(1) - 1 - kernel(2)) / (2 - 2 * kernel(1))

@@ -67,7 +67,7 @@ def with_state(network, state):
     [
         ({"n_residual_hidden": 12}, 0.5),
         ({"n_token_hidden": 8}, 0.5),
-        ({"n_projection": 12, "projection_px": 2}, 0.8),  # in miniature all its directions count
+        ({"n_projection": 12, "projection_px": 2}, 0.9),  # in miniature all its directions count
         ({"n_token_channel": 4, "tokens_together": 2}, 0.6),
         ({"n_residual_hidden": 16, "n_token_hidden": 10, "n_projection": 16}, 0.6),
     ],
