@@ -774,7 +774,7 @@ class SFHResult(DerivedQuantities):
         return 10 ** interpolate_quantiles(arrays["q_log_mass_to_light_attenuated"], probability) * luminosity_lsun
 
     def _surviving_slope(self):
-        """Change of the log share that survives with log mass-to-light, from age bin to age bin weighted by light.
+        """Change of the log share that survives with log mass-to-light, from bin to bin weighted by light, (n_spec,).
 
         Where more mass gives the same light the stars are older, and fewer of them are left.
         """
@@ -827,11 +827,10 @@ class SFHResult(DerivedQuantities):
 
     def _interval_draws(self, many, start):
         """Draws behind the intervals of a block of spectra; those of a few spectra are kept for the next question."""
-        if self._few_draws is None or many.n_spec > _FEW or self._few_draws[0] is not self.engine:
-            draws = many[start : start + DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED)
-            if many.n_spec > _FEW:
-                return draws
-            self._few_draws = self.engine, draws
+        if many.n_spec > _FEW:
+            return many[start : start + DRAW_BLOCK].draws(self.n_interval_draws, INTERVAL_SEED)
+        if self._few_draws is None or self._few_draws[0] is not self.engine:
+            self._few_draws = self.engine, many.draws(self.n_interval_draws, INTERVAL_SEED)
         return self._few_draws[1]
 
     @property

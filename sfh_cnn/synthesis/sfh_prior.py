@@ -292,8 +292,8 @@ class Stochastic(Family):
     length_dex : tuple of float
         Range of the correlation length in log10 lookback time, even in log.
     rough_share : float
-        Share of histories that scatter as a damped random walk (Caplar & Tacchella 2019, with their
-        slope of 2); the others are smooth (Matern-3/2 kernel).
+        Share of histories that scatter as a damped random walk (the slope 2 of Caplar & Tacchella 2019,
+        MNRAS 487, 3845; there in time, here in its log); the others are smooth (Matern-3/2 kernel).
     """
 
     start_yr: tuple[float, float] = (1e8, 1.38e10)
